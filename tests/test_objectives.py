@@ -10,7 +10,7 @@ from scipy.special import log_expit
 def test_the_terms_of_the_elbo_are_those_of_numpy(vae, digits):
     import tensorflow as tf
 
-    from tfpvae.objectives import Elbo, elbo, elbo_at
+    from tfpvae.objectives import Terms, elbo, elbo_at
 
     x = digits.test[:7]
     seed = tf.constant([5, 6])
@@ -25,12 +25,13 @@ def test_the_terms_of_the_elbo_are_those_of_numpy(vae, digits):
     np.testing.assert_allclose(terms.log_likelihood, log_likelihood, rtol=1e-5)
     np.testing.assert_allclose(terms.kl, kl, rtol=1e-5)
     np.testing.assert_allclose(terms.elbo, log_likelihood - kl, rtol=1e-5)
-    assert [t.shape for t in terms] == [(7,), (7,)]
+    assert [t.shape for t in terms] == [(7,), (7,), (7,)]
 
     at = elbo_at(vae, vae.posterior(tf.constant(x)), tf.constant(z), tf.constant(x))
     np.testing.assert_allclose(at.elbo, terms.elbo, rtol=1e-5)
-    assert isinstance(at, Elbo)
-    assert Elbo._fields == ("log_likelihood", "kl")
+    assert isinstance(at, Terms)
+    assert Terms._fields == ("bound", "log_likelihood", "kl")
+    np.testing.assert_array_equal(at.bound, at.elbo)
 
 
 def test_the_elbo_bounds_the_log_marginal_and_an_exact_posterior_meets_it():

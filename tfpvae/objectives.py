@@ -1,23 +1,33 @@
-"""Bounds on log p(x), as functions that return named terms of shape `[B]`, in nats.
+"""Bounds on log p(x): as functions that return named terms of shape `[B]`, in nats, and as objectives of a model.
 
 The terms sum over the event and keep the batch; the one mean over the batch is taken by the model, last.
 
 [KW14] Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014.
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
+[HMP+17] Higgins et al.: beta-VAE: Learning basic visual concepts with a constrained variational framework. ICLR 2017.
+[KSJ+16] Kingma et al.: Improving variational inference with inverse autoregressive flow. NeurIPS 2016.
+[TLRM19] Tucker, Lawson, Gu, Maddison: Doubly reparameterized gradient estimators for Monte Carlo objectives. ICLR 2019.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfpvae.errors import ModelError
-from tfpvae.layers.kl import exact_kl, kl_divergence, monte_carlo_kl
+from tfpvae.layers.base import register
+from tfpvae.layers.distribution_tensor import unwrap
+from tfpvae.layers.kl import check_same_event, exact_kl, kl_divergence, kl_per_value, monte_carlo_kl
 from tfpvae.priors.base import Prior
+
+Beta: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
+"""A factor of the KL: a number, or a schedule of it over the training steps, such as `tfpvae.schedules.KLWarmUp`."""
 
 
 class LatentVariableModel(Protocol):
@@ -32,15 +42,19 @@ class LatentVariableModel(Protocol):
         """p(x given z)."""
 
 
-class Elbo(NamedTuple):
-    """The two terms of the bound, each `[B]`, in nats."""
+class Terms(NamedTuple):
+    """A bound and what it is made of, each `[B]`, in nats."""
 
+    bound: tf.Tensor
+    """What is maximised."""
     log_likelihood: tf.Tensor
+    """log p(x given z); for k draws its mean over them."""
     kl: tf.Tensor
+    """KL(q || p), without any factor: in closed form, or the mean over the draws of log q(z given x) - log p(z)."""
 
     @property
     def elbo(self) -> tf.Tensor:
-        """log p(x given z) - KL(q || p), `[B]`, in nats."""
+        """The plain evidence lower bound, whatever is maximised: log p(x given z) - KL(q || p), `[B]`, in nats."""
         return self.log_likelihood - self.kl
 
 
@@ -49,45 +63,85 @@ def elbo(
     x: tf.Tensor,
     seed: tf.Tensor | None = None,
     training: bool = False,
-) -> Elbo:
-    """E_q[log p(x given z)] by one draw, and KL(q(z given x) || p(z)) in closed form [KW14, eq. 3].
+    beta: float | tf.Tensor = 1.0,
+) -> Terms:
+    """E_q[log p(x given z)] by one draw, minus KL(q(z given x) || p(z)) in closed form [KW14, eq. 3].
 
     Args:
         model: the model.
         x: `[B, *event_shape]`.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
         training: whether the networks run in training mode.
+        beta: a factor of the KL. Other than 1 it is the beta-ELBO [HMP+17, eq. 4], a bound for 1 and more.
 
     Returns:
         The terms, each `[B]`.
     """
     q = model.posterior(x, training=training)
     z = q.sample(seed=seed)
-    return elbo_at(model, q, z, x, training)
+    return elbo_at(model, q, z, x, training, beta)
 
 
 def elbo_at(
-    model: LatentVariableModel, q: tfd.Distribution, z: tf.Tensor, x: tf.Tensor, training: bool = False
-) -> Elbo:
-    """The terms of the bound at a given draw `z` `[B, D]` of `q`."""
-    return Elbo(
-        log_likelihood=model.likelihood(z, training=training).log_prob(x),
-        kl=kl_divergence(q, model.prior.distribution(), z),
-    )
+    model: LatentVariableModel,
+    q: tfd.Distribution,
+    z: tf.Tensor,
+    x: tf.Tensor,
+    training: bool = False,
+    beta: float | tf.Tensor = 1.0,
+) -> Terms:
+    """The terms of `elbo` at a given draw `z` `[B, D]` of `q`."""
+    log_likelihood = model.likelihood(z, training=training).log_prob(x)
+    p = model.prior.distribution()
+    # `kl_divergence` warns where there is no closed form, which is no news with a prior that never has one.
+    kl = kl_divergence(q, p, z) if model.prior.closed_form_kl else _quiet_kl(q, p, z)
+    return Terms(log_likelihood - beta * kl, log_likelihood, kl)
 
 
-class IwaeBound(NamedTuple):
-    """The importance-weighted bound and the terms of the plain one, from the same k draws; each `[B]`, in nats.
+def _quiet_kl(q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
+    check_same_event(q, p)
+    exact = exact_kl(q, p)
+    return monte_carlo_kl(q, p, z) if exact is None else exact
 
-    `log_likelihood - kl` estimates the ELBO, which is the bound of k = 1; `elbo` is above it, by what k draws gain.
+
+def free_bits(
+    model: LatentVariableModel,
+    x: tf.Tensor,
+    nats: float,
+    seed: tf.Tensor | None = None,
+    training: bool = False,
+    beta: float | tf.Tensor = 1.0,
+) -> Terms:
+    """The ELBO whose KL counts for each latent at least `nats`, so that none gains by falling silent [KSJ+16, eq. 15].
+
+    Of each latent it is the mean of the KL over the batch that is compared, as in the paper. The bound's own term is
+    therefore the same for all rows.
+
+    Args:
+        model: the model: a Gaussian q with independent values, and such a prior.
+        x: `[B, *event_shape]`.
+        nats: per latent, 0 or more.
+        seed, training, beta: as of `elbo`.
+
+    Returns:
+        The terms, each `[B]`; `kl` is the true one.
+
+    Raises:
+        ModelError: the KL is no sum over the latents.
     """
+    q = model.posterior(x, training=training)
+    per_latent = kl_per_value(q, model.prior.distribution())
+    if per_latent is None:
+        raise ModelError(_NO_FREE_BITS)
+    log_likelihood = model.likelihood(q.sample(seed=seed), training=training).log_prob(x)
+    counted = tf.reduce_sum(tf.maximum(tf.reduce_mean(per_latent, axis=0), nats))
+    return Terms(log_likelihood - beta * counted, log_likelihood, tf.reduce_sum(per_latent, axis=-1))
 
-    elbo: tf.Tensor
-    """log 1/k sum_s p(x, z_s) / q(z_s given x), the bound itself."""
-    log_likelihood: tf.Tensor
-    """log p(x given z), the mean over the draws."""
-    kl: tf.Tensor
-    """KL(q || p): in closed form, or the mean over the draws of log q(z given x) - log p(z) where there is none."""
+
+_NO_FREE_BITS = (
+    "FreeBits must have a KL that is a sum over the latents, as that of two Gaussians of independent values is. "
+    "Use a posterior such as tfpvae.layers.MultivariateNormalDiag with the standard prior, or another objective."
+)
 
 
 def iwae(
@@ -96,7 +150,8 @@ def iwae(
     k: int,
     seed: tf.Tensor | None = None,
     training: bool = False,
-) -> IwaeBound:
+    beta: float | tf.Tensor = 1.0,
+) -> Terms:
     """log 1/k sum_s p(x, z_s) / q(z_s given x), z_s ~ q(z given x) for s = 1 to k [BGS16, eq. 8].
 
     Its expectation is at most log p(x), never falls as k grows, and is the ELBO at k = 1.
@@ -107,21 +162,59 @@ def iwae(
         k: how many draws.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
         training: whether the networks run in training mode.
+        beta: a factor of log q(z given x) - log p(z) within the weights; it is a bound on log p(x) at 1.
 
     Returns:
-        The bound and its terms, each `[B]`.
+        The bound and the terms of the plain one from the same draws, each `[B]`. `terms.elbo`, which is below
+        `terms.bound` by what k draws gain, estimates the bound of k = 1.
 
     Raises:
         ModelError: k is not an integer of at least 1.
     """
     draws = _draws(model, x, k, seed, training)
-    weights = draws.log_likelihood - draws.log_ratio
-    kl = exact_kl(draws.q, model.prior.distribution())
-    return IwaeBound(
-        elbo=tf.reduce_logsumexp(weights, axis=0) - math.log(k),
+    return _iwae_terms(model, draws, draws.log_likelihood - beta * draws.log_ratio, k)
+
+
+def _iwae_terms(model: LatentVariableModel, draws: _Draws, weights: tf.Tensor, k: int) -> Terms:
+    # The KL is reported here, not maximised.
+    kl = exact_kl(draws.q, model.prior.distribution()) if model.prior.closed_form_kl else None
+    return Terms(
+        bound=tf.reduce_logsumexp(weights, axis=0) - math.log(k),
         log_likelihood=tf.reduce_mean(draws.log_likelihood, axis=0),
         kl=tf.reduce_mean(draws.log_ratio, axis=0) if kl is None else kl,
     )
+
+
+def dreg(
+    model: LatentVariableModel,
+    x: tf.Tensor,
+    k: int,
+    seed: tf.Tensor | None = None,
+    training: bool = False,
+    beta: float | tf.Tensor = 1.0,
+) -> Terms:
+    """The bound of `iwae`, with the doubly reparameterised gradient of the encoder's weights [TLRM19, eq. 8].
+
+    The value is the same, and so is the gradient's expectation. Its variance is smaller: the encoder's gradient of
+    `iwae` drowns in noise as k grows. For the encoder, sum_s w_s^2 d log W_s / d z_s d z_s / d phi, where W_s are the
+    importance weights, w_s their shares of the sum, and q's own weights are held fixed in W_s; for decoder and prior,
+    `iwae`'s own. Not for a prior that is made of the encoder, whose weights it would take for the decoder's.
+
+    Args, returns and errors are those of `iwae`.
+    """
+    shares: list[tf.Tensor] = []
+
+    @tf.custom_gradient
+    def share_of_gradient(z: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        # The shares are known when the gradient comes back: `sum_s w_s log W_s` below brings the first factor w_s.
+        return tf.identity(z), lambda gradient: gradient * shares[0][..., tf.newaxis]
+
+    draws = _draws(model, x, k, seed, training, share_of_gradient)
+    weights = draws.log_likelihood - beta * (draws.log_ratio - draws.score)
+    shares.append(tf.stop_gradient(tf.nn.softmax(weights, axis=0)))
+    terms = _iwae_terms(model, draws, weights, k)
+    surrogate = tf.reduce_sum(shares[0] * weights, axis=0)
+    return terms._replace(bound=tf.stop_gradient(terms.bound - surrogate) + surrogate)
 
 
 def log_weights(
@@ -203,14 +296,211 @@ class _Draws(NamedTuple):
     q: tfd.Distribution
     log_likelihood: tf.Tensor
     log_ratio: tf.Tensor
+    score: tf.Tensor | float
+    """Zero, whose gradient is that of log q(z given x) at a fixed z: what DReG takes away."""
 
 
-def _draws(model: LatentVariableModel, x: tf.Tensor, k: int, seed: tf.Tensor | None, training: bool) -> _Draws:
+def _draws(
+    model: LatentVariableModel,
+    x: tf.Tensor,
+    k: int,
+    seed: tf.Tensor | None,
+    training: bool,
+    wrap: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> _Draws:
     check_count("k", k)
     q = model.posterior(x, training=training)
     z = q.sample(k, seed=seed)
+    score: tf.Tensor | float = 0.0
+    if wrap is not None:
+        z = wrap(z)
+        of_q = q.log_prob(tf.stop_gradient(z))
+        score = of_q - tf.stop_gradient(of_q)
     return _Draws(
         q=q,
         log_likelihood=log_likelihood(model, x, z, training),
         log_ratio=monte_carlo_kl(q, model.prior.distribution(), z),
+        score=score,
     )
+
+
+# The same as objectives of a model.
+
+
+class Objective:
+    """What a model maximises: abstract. It is data, saved with the model.
+
+    Args:
+        beta: a factor of the KL: a number, or a schedule over the training steps, such as
+            `tfpvae.schedules.KLWarmUp(steps=5000)`. The objective owns it; the optimizer counts the steps.
+
+    Raises:
+        ModelError: beta is neither a number of 0 or more nor a schedule.
+    """
+
+    def __init__(self, beta: Beta = 1.0) -> None:
+        schedule = isinstance(beta, keras.optimizers.schedules.LearningRateSchedule)
+        number = isinstance(beta, int | float | np.number) and not isinstance(beta, bool)
+        if not schedule and not (number and 0 <= float(beta) < math.inf):
+            raise ModelError(
+                "beta must be a number of 0 or more, or a schedule such as tfpvae.schedules.KLWarmUp(steps=1000). "
+                f"Received: beta={beta!r}"
+            )
+        self.beta = beta if schedule else float(beta)
+
+    def __call__(
+        self,
+        model: LatentVariableModel,
+        x: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        step: Any = 0,
+    ) -> Terms:
+        """The bound and its terms, each `[B]`, in nats.
+
+        Args:
+            model: the model.
+            x: `[B, *event_shape]`.
+            seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
+            training: whether the networks run in training mode.
+            step: the number of training steps made so far.
+        """
+        raise NotImplementedError
+
+    def check(self, prior: Prior, q: tfd.Distribution) -> None:
+        """Refuses a model whose bound cannot be computed.
+
+        Args:
+            prior: the model's.
+            q: its posterior at one row.
+
+        Raises:
+            ModelError: it cannot.
+        """
+        if q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
+            raise ModelError(
+                f"{type(self).__name__} must have a posterior that is reparameterised: the gradient comes through its "
+                "draws, and would be None. Use one such as tfpvae.layers.MultivariateNormalDiag. "
+                f"Received: {unwrap(q).name}"
+            )
+
+    def beta_at(self, step: Any) -> Any:
+        """The factor of the KL after so many training steps."""
+        return self.beta if isinstance(self.beta, float) else self.beta(step)
+
+    def get_config(self) -> dict[str, Any]:
+        beta = self.beta
+        return {"beta": beta if isinstance(beta, float) else keras.saving.serialize_keras_object(beta)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Objective:
+        config = dict(config)
+        if isinstance(config["beta"], dict):
+            config["beta"] = keras.saving.deserialize_keras_object(config["beta"])
+        return cls(**config)
+
+
+@register
+class Elbo(Objective):
+    """The evidence lower bound [KW14, eq. 3], the default; with a `beta` other than 1 the beta-ELBO [HMP+17, eq. 4]."""
+
+    def __call__(
+        self,
+        model: LatentVariableModel,
+        x: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        step: Any = 0,
+    ) -> Terms:
+        return elbo(model, x, seed, training, self.beta_at(step))
+
+
+@register
+class FreeBits(Objective):
+    """The ELBO whose KL counts for each latent at least `nats` [KSJ+16, eq. 15]; see `free_bits`.
+
+    Args:
+        nats: per latent, 0 or more.
+        beta: as of `Objective`.
+
+    Raises:
+        ModelError: nats is negative or no number.
+    """
+
+    def __init__(self, nats: float, beta: Beta = 1.0) -> None:
+        super().__init__(beta)
+        if isinstance(nats, bool) or not isinstance(nats, int | float) or not 0 <= nats < math.inf:
+            raise ModelError(f"nats must be a number of 0 or more. Received: nats={nats!r}")
+        self.nats = float(nats)
+
+    def __call__(
+        self,
+        model: LatentVariableModel,
+        x: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        step: Any = 0,
+    ) -> Terms:
+        return free_bits(model, x, self.nats, seed, training, self.beta_at(step))
+
+    def check(self, prior: Prior, q: tfd.Distribution) -> None:
+        super().check(prior, q)
+        if kl_per_value(q, prior.distribution()) is None:
+            raise ModelError(_NO_FREE_BITS)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"nats": self.nats, **super().get_config()}
+
+
+@register
+class Iwae(Objective):
+    """The importance-weighted bound of k draws [BGS16, eq. 8]; see `iwae`.
+
+    Args:
+        k: how many draws, at least 1. The decoder sees k rows for each of the batch.
+        beta: as of `Objective`.
+
+    Raises:
+        ModelError: k is not an integer of at least 1.
+    """
+
+    def __init__(self, k: int, beta: Beta = 1.0) -> None:
+        super().__init__(beta)
+        check_count("k", k)
+        self.k = int(k)
+
+    def __call__(
+        self,
+        model: LatentVariableModel,
+        x: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        step: Any = 0,
+    ) -> Terms:
+        return iwae(model, x, self.k, seed, training, self.beta_at(step))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"k": self.k, **super().get_config()}
+
+
+@register
+class DReG(Iwae):
+    """`Iwae` with the doubly reparameterised gradient [TLRM19]: less noise in the encoder's gradient; see `dreg`."""
+
+    def __call__(
+        self,
+        model: LatentVariableModel,
+        x: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        step: Any = 0,
+    ) -> Terms:
+        return dreg(model, x, self.k, seed, training, self.beta_at(step))
+
+    def check(self, prior: Prior, q: tfd.Distribution) -> None:
+        super().check(prior, q)
+        if prior.shares_encoder:
+            raise ModelError(
+                f"DReG must have a prior that does not share the encoder's weights: its gradient holds them fixed in "
+                f"q, and would be wrong for {type(prior).__name__}. Use Iwae, or another prior."
+            )

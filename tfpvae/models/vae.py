@@ -14,7 +14,7 @@ from tfpvae.errors import DataError, ModelError
 from tfpvae.layers.base import register, stateless_seed
 from tfpvae.layers.distribution_tensor import DistributionTensor
 from tfpvae.models import checks, sampling
-from tfpvae.objectives import Elbo, elbo
+from tfpvae.objectives import Elbo, Objective, Terms
 from tfpvae.priors import DistributionPrior, Prior, StandardNormal
 from tfpvae.random.seeds import Seeds
 
@@ -24,9 +24,9 @@ _STATISTICS: Final = ("mean", "stddev", "variance", "mode", "entropy", "log_prob
 
 @register
 class VAE(keras.Model):
-    """A variational autoencoder [KW14]: q(z given x), p(z) and p(x given z), trained on the ELBO.
+    """A variational autoencoder [KW14]: q(z given x), p(z) and p(x given z), trained on a bound on log p(x).
 
-    The KL from posterior to prior is exact wherever it has a closed form. The loss is minus the ELBO: a sum over the
+    The KL from posterior to prior is exact wherever it has a closed form. The loss is minus the bound: a sum over the
     event and a mean over the batch, in nats.
 
     ```python
@@ -41,14 +41,16 @@ class VAE(keras.Model):
             `tfpvae.layers`, such as `MultivariateNormalDiag`.
         decoder: a Keras model from z `[B, D]` to a distribution over x, such as `IndependentBernoulli`.
         prior: p(z), a `tfpvae.priors.Prior` or a `tfd.Distribution` over `[D]`. None is N(0, I).
+        objective: the bound, one of `tfpvae.objectives`: `Elbo(beta=...)`, `FreeBits(nats)`, `Iwae(k)`, `DReG(k)`. None
+            is the ELBO.
         **kwargs: those of `keras.Model`.
 
     Raises:
         ModelError: the parts do not fit: no distribution at the end, a KL regulariser inside the encoder, a decoder
-            whose event is not the encoder's input, a prior of another dimension.
+            whose event is not the encoder's input, a prior of another dimension, a bound that they do not have.
 
     Attributes:
-        encoder, decoder, prior: as given; the prior is always a `tfpvae.priors.Prior`.
+        encoder, decoder, prior, objective: as given; the prior is always a `tfpvae.priors.Prior`.
         latent_size: D.
         event_shape: the shape of one example.
         bernoulli: whether the likelihood is Bernoulli.
@@ -66,9 +68,16 @@ class VAE(keras.Model):
         encoder: keras.layers.Layer,
         decoder: keras.layers.Layer,
         prior: Prior | tfd.Distribution | None = None,
+        objective: Objective | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if objective is not None and not isinstance(objective, Objective):
+            raise ModelError(
+                "objective must be one of tfpvae.objectives, such as Iwae(k=50), or None for the ELBO. "
+                f"Received: objective={objective!r}"
+            )
+        self.objective = objective or Elbo()
         for role, network in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(network, keras.layers.Layer):
                 raise ModelError(f"The {role} must be a Keras model or layer. Received: {type(network).__name__}")
@@ -102,6 +111,7 @@ class VAE(keras.Model):
         latent_size = q.event_shape[0]
         if not hasattr(self, "prior"):
             self.prior = StandardNormal(latent_size)
+        self.prior.bind(lambda x: self.encoder(x, training=False), event_shape)
         if self.prior.event_size != latent_size:
             raise ModelError(
                 f"The prior must have the posterior's dimension, {latent_size}. "
@@ -119,6 +129,7 @@ class VAE(keras.Model):
                 "The decoder's event shape must be that of the data, "
                 f"{list(event_shape)}. Received: event shape {p_x.event_shape.as_list()}"
             )
+        self.objective.check(self.prior, q.tensor_distribution)
         self.latent_size = latent_size
         self.event_shape = event_shape
         self.bernoulli = checks.is_bernoulli(p_x)
@@ -137,6 +148,11 @@ class VAE(keras.Model):
     def likelihood(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """p(x given z): z `[B, D]` -> batch `[B]`, event `event_shape`."""
         return self.decoder(z, training=training).tensor_distribution
+
+    def given(self, y: tf.Tensor | None) -> VAE:
+        """The model with its condition fixed: itself, as it has none. See `ConditionalVAE`."""
+        del y
+        return self
 
     # What a user calls.
 
@@ -208,7 +224,7 @@ class VAE(keras.Model):
     # Training.
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
-        """Sets the optimizer. The loss is minus the ELBO.
+        """Sets the optimizer. The loss is minus the objective's bound.
 
         Args:
             optimizer: as for `keras.Model.compile`.
@@ -222,8 +238,8 @@ class VAE(keras.Model):
         }
         if refused:
             raise ModelError(
-                "A VAE is compiled without a loss and metrics: its loss is minus the ELBO, and it reports loss, elbo, "
-                f"log_likelihood and kl. Received: {', '.join(sorted(refused))}"
+                "A VAE is compiled without a loss and metrics: its loss is minus its objective, and it reports loss, "
+                f"elbo, log_likelihood and kl. Received: {', '.join(sorted(refused))}"
             )
         super().compile(optimizer, **kwargs)
 
@@ -279,7 +295,7 @@ class VAE(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         x, weight = self._unpack(data)
         with tf.GradientTape() as tape:
-            terms = elbo(self, x, self._next_seed(), training=True)
+            terms = self.objective(self, x, self._next_seed(), training=True, step=self.optimizer.iterations)
             loss = self._loss(terms, weight)
             # The replicas' gradients are summed.
             scaled = loss / tf.distribute.get_strategy().num_replicas_in_sync
@@ -290,7 +306,7 @@ class VAE(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         x, weight = self._unpack(data)
-        terms = elbo(self, x, self._next_seed())
+        terms = self.objective(self, x, self._next_seed(), step=self.optimizer.iterations)
         return self._report(terms, self._loss(terms, weight), weight)
 
     def predict(self, x: Any, *args: Any, statistics: Sequence[str] | None = None, **kwargs: Any) -> Any:
@@ -332,11 +348,11 @@ class VAE(keras.Model):
         x, _, weight = keras.utils.unpack_x_y_sample_weight(data)
         return tf.cast(x, self.variable_dtype), weight
 
-    def _loss(self, terms: Elbo, weight: tf.Tensor | None) -> tf.Tensor:
-        value = -terms.elbo if weight is None else -terms.elbo * tf.cast(weight, terms.elbo.dtype)
+    def _loss(self, terms: Terms, weight: tf.Tensor | None) -> tf.Tensor:
+        value = -terms.bound if weight is None else -terms.bound * tf.cast(weight, terms.bound.dtype)
         return tf.reduce_mean(value) + sum(self.losses)
 
-    def _report(self, terms: Elbo, loss: tf.Tensor, weight: tf.Tensor | None) -> dict[str, Any]:
+    def _report(self, terms: Terms, loss: tf.Tensor, weight: tf.Tensor | None) -> dict[str, Any]:
         self.loss_tracker.update_state(loss, sample_weight=tf.shape(terms.kl)[0])
         self.elbo_tracker.update_state(terms.elbo, sample_weight=weight)
         self.log_likelihood_tracker.update_state(terms.log_likelihood, sample_weight=weight)
@@ -395,6 +411,7 @@ class VAE(keras.Model):
             "encoder": serialize(self.encoder),
             "decoder": serialize(self.decoder),
             "prior": serialize(self.prior) if hasattr(self, "prior") else None,
+            "objective": serialize(self.objective),
         }
 
     def save_own_variables(self, store: Any) -> None:
@@ -408,6 +425,6 @@ class VAE(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> VAE:
         config = dict(config)
-        for part in ("encoder", "decoder", "prior"):
-            config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects)
+        for part in ("encoder", "decoder", "prior", "objective"):
+            config[part] = keras.saving.deserialize_keras_object(config.get(part), custom_objects)
         return cls(**config)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
+
+from tfpvae.layers.distribution_tensor import DistributionTensor
 
 
 class Prior(keras.layers.Layer):
@@ -12,9 +16,23 @@ class Prior(keras.layers.Layer):
 
     Attributes:
         event_size: D, the number of latent dimensions.
+        shares_encoder: whether it is made of the encoder, whose weights then appear in p(z) too.
+        closed_form_kl: whether a KL to it can be expected to have a closed form. Where it is False, nobody is warned
+            that the KL is estimated by Monte Carlo.
     """
 
     event_size: int
+    shares_encoder: bool = False
+    closed_form_kl: bool = True
+
+    def bind(self, posterior: Callable[[tf.Tensor], DistributionTensor], event_shape: tuple[int, ...]) -> None:
+        """Tells the prior what model it belongs to; the model does, once, when it is built. Most have no use for it.
+
+        Args:
+            posterior: q(z given x), of x `[B, *event_shape]`.
+            event_shape: the shape of one example.
+        """
+        del posterior, event_shape
 
     def distribution(self) -> tfd.Distribution:
         """p(z): batch `[]`, event `[D]`."""

@@ -36,7 +36,8 @@ class StandardNormal(Prior):
         self.built = True
 
     def distribution(self) -> tfd.Distribution:
-        return tfd.MultivariateNormalDiag(tf.zeros(self.event_size), tf.ones(self.event_size))
+        dtype = self.variable_dtype
+        return tfd.MultivariateNormalDiag(tf.zeros(self.event_size, dtype), tf.ones(self.event_size, dtype))
 
     @property
     def num_uniforms(self) -> int:
