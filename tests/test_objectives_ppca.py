@@ -317,3 +317,65 @@ def test_latents_that_are_not_one_for_each_row_are_refused(ppca, shape):
 
     with pytest.raises(ModelError, match=r"z must have shape \[B, D\] or \[k, B, D\]"):
         log_joint(tensors(ppca), np.float32(ppca.x), np.zeros(shape, np.float32))
+
+
+def test_dreg_is_the_iwae_bound_with_another_gradient_of_the_same_expectation():
+    """Value for value the same; the encoder's gradients agree within their noise, and DReG's is the quieter one."""
+    import tensorflow as tf
+
+    from tfpvae.objectives import dreg, iwae
+
+    ppca, k, times = Ppca(3, 6, move=0.2, widen=1.3), 16, 400
+    model = tensors(ppca)
+    x, seed = tf.constant(repeated(ppca, times)), tf.constant([4, 5])
+    shifts = tf.Variable(tf.zeros([len(x), 3]))  # One q for each row, so that one pass gives a gradient for each.
+    posterior = model.posterior
+
+    def shifted(x, training=False):
+        q = posterior(x)
+        return type(q)(q.loc + shifts, scale_tril=q.scale_tril)
+
+    model.posterior = shifted
+    gradients, bounds = {}, {}
+    for bound in (iwae, dreg):
+        with tf.GradientTape() as tape:
+            value = bound(model, x, k, seed).bound
+        bounds[bound] = value.numpy()
+        gradients[bound] = tape.gradient(value, shifts).numpy().astype(np.float64).reshape(4, times, 3)
+    np.testing.assert_allclose(bounds[dreg], bounds[iwae], rtol=1e-5, atol=1e-5)
+    (plain, plain_error), (double, double_error) = (
+        (g.mean(1), g.std(1, ddof=1) / np.sqrt(times)) for g in (gradients[iwae], gradients[dreg])
+    )
+    assert (np.abs(plain - double) < 4 * np.hypot(plain_error, double_error)).all()
+    assert (np.abs(double) > 4 * double_error).any()  # There is a gradient to be right about.
+    assert double_error.mean() < 0.5 * plain_error.mean()
+
+
+def test_the_decoders_gradient_of_dreg_is_that_of_iwae(vae, digits):
+    import tensorflow as tf
+
+    from tfpvae.objectives import dreg, iwae
+
+    x, seed = tf.constant(digits.test[:5]), tf.constant([1, 2])
+    gradients = []
+    for bound in (iwae, dreg):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(bound(vae, x, 4, seed).bound)
+        gradients.append(tape.gradient(value, vae.decoder.trainable_variables))
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_at_the_true_posterior_dreg_has_no_gradient_at_all():
+    import tensorflow as tf
+
+    from tfpvae.objectives import dreg, iwae
+
+    ppca = Ppca(3, 6)
+    model, x = tensors(ppca), tf.constant(np.float32(ppca.x))
+    sizes = {}
+    for bound in (iwae, dreg):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(bound(model, x, 4, tf.constant([1, 2])).bound)
+        sizes[bound] = np.abs(tape.gradient(value, model.shift)).max()
+    assert sizes[dreg] < 1e-3 < 0.1 < sizes[iwae]

@@ -202,6 +202,10 @@ class DistributionLayer(keras.layers.Layer):
             return parameters[self.mean_parameter]
         return self.distribution(**parameters).mean()
 
+    def center(self, parameters: Parameters) -> tf.Tensor:
+        """A point that stands for the distribution where one is needed, as for a reconstruction: its mean."""
+        return self.mean(parameters)
+
     @property
     def num_uniforms(self) -> int | None:
         """How many uniform numbers one draw takes, or None if it cannot be drawn from a fixed number of them."""

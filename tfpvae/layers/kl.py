@@ -21,6 +21,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfpvae.errors import ModelError
 from tfpvae.layers.distribution_tensor import unwrap
+from tfpvae.layers.flows import FlowBijector
 
 # `tfd.Independent(d)` and the like make an object of a base class of theirs where `d` is no composite tensor.
 _INDEPENDENT = tfd.Independent.__mro__[1]
@@ -276,6 +277,11 @@ def _describe(distribution: tfd.Distribution) -> str:
     return name
 
 
+def _is_flow(distribution: tfd.Distribution) -> bool:
+    """Whether a flow has made it: then nobody can expect a closed form."""
+    return isinstance(getattr(unwrap(distribution), "bijector", None), FlowBijector)
+
+
 _warned: set[tuple[str, str]] = set()
 
 
@@ -283,6 +289,8 @@ def kl_divergence(
     q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor | Callable[[tfd.Distribution], tf.Tensor]
 ) -> tf.Tensor:
     """KL(q || p): exact where there is a closed form, else the Monte Carlo estimate at `z`, with one warning.
+
+    Of a flow, which never has a closed form, there is no warning.
 
     Args:
         q: batch `[B]`.
@@ -301,7 +309,7 @@ def kl_divergence(
     if exact is not None:
         return exact
     pair = (_describe(q), _describe(p))
-    if pair not in _warned:
+    if pair not in _warned and not _is_flow(q) and not _is_flow(p):
         _warned.add(pair)
         warnings.warn(
             f"There is no closed-form KL between {pair[0]} and {pair[1]}: it is estimated by Monte Carlo, "

@@ -6,12 +6,12 @@ import contextlib
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
+from tfpvae.layers.constraints import positive_integer
 from tfpvae.layers.distribution_config import deserialize_distribution, serialize_distribution
 from tfpvae.layers.distribution_tensor import unwrap
 from tfpvae.layers.kl import is_diagonal_gaussian
@@ -30,9 +30,7 @@ class StandardNormal(Prior):
 
     def __init__(self, event_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(event_size, bool) or not isinstance(event_size, int | np.integer) or event_size < 1:
-            raise ModelError(f"event_size must be an integer, 1 or more. Received: event_size={event_size!r}")
-        self.event_size = int(event_size)
+        self.event_size = positive_integer("event_size", event_size)
         self.built = True
 
     def distribution(self) -> tfd.Distribution:

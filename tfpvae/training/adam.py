@@ -1,0 +1,52 @@
+"""Adam as one operation of TensorFlow's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfpvae.errors import ModelError
+from tfpvae.layers.base import register
+
+
+@register
+class FusedAdam(keras.optimizers.Adam):
+    """`keras.optimizers.Adam`, whose update of a variable is one kernel in place of a dozen [KB15].
+
+    The same numbers up to rounding. On a CPU the small operations of Keras's own Adam take a quarter of the time of a
+    dense VAE's step. Under a distribution strategy, and for sparse gradients, it is Keras's own.
+
+    Args:
+        learning_rate, beta_1, beta_2, epsilon, **kwargs: those of `keras.optimizers.Adam`.
+
+    Raises:
+        ModelError: `amsgrad` was asked for.
+    """
+
+    def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:
+        if kwargs.get("amsgrad"):
+            raise ModelError("FusedAdam has no amsgrad: use keras.optimizers.Adam(amsgrad=True).")
+        super().__init__(learning_rate, **kwargs)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if isinstance(gradient, tf.IndexedSlices) or tf.distribute.has_strategy():
+            super().update_step(gradient, variable, learning_rate)
+            return
+        dtype = variable.dtype
+        step = tf.cast(self.iterations.value + 1, dtype)
+        # Keras has no public way to the moments of a variable; tests/training/test_adam.py tells when this one changes.
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.cast(self.beta_1, dtype) ** step,
+            beta2_power=tf.cast(self.beta_2, dtype) ** step,
+            lr=tf.cast(learning_rate, dtype),
+            beta1=tf.cast(self.beta_1, dtype),
+            beta2=tf.cast(self.beta_2, dtype),
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
