@@ -111,8 +111,13 @@ CASES = {
     "IndependentLogistic": Case(lambda L: ([2, 3],), size=12, event_shape=(2, 3), values=real),
     "IndependentNegativeBinomial": Case(lambda L: ([2, 3],), size=12, event_shape=(2, 3), values=count, in_tfp=False),
     "IndependentNormal": Case(lambda L: ([2, 3],), size=12, event_shape=(2, 3), values=real),
+    "IndependentNormalLogVariance": Case(lambda L: ([2, 3],), size=12, event_shape=(2, 3), values=real, in_tfp=False),
     "IndependentPoisson": Case(lambda L: ([2, 3],), size=6, event_shape=(2, 3), values=count),
     "IndependentStudentT": Case(lambda L: ([2, 3],), size=18, event_shape=(2, 3), values=real, in_tfp=False),
+    # It has weights, so there is no `new`; its parameters and its export are tested in a file of its own.
+    "InverseAutoregressiveFlow": Case(
+        lambda L: (3, 2), size=8, event_shape=(3,), values=real, named=False, mean=False, mode=False, in_tfp=False
+    ),
     "MixtureDiscretizedLogistic": Case(
         lambda L: (3, [2, 3]), size=54, event_shape=(2, 3), values=pixel, mode=False, in_tfp=False
     ),
@@ -130,6 +135,9 @@ CASES = {
     # Below the diagonal nothing is extreme: to solve by a triangular matrix of 1e4 over 1e-5 overflows in float32.
     "MultivariateNormalTriL": Case(lambda L: (3,), size=9, event_shape=(3,), values=real, tame=(4, 5, 8)),
     "OneHotCategorical": Case(lambda L: (4,), size=4, event_shape=(4,), values=one_hot),
+    "SphericalNormal": Case(
+        lambda L: ([2, 3], 0.5), size=6, event_shape=(2, 3), values=real, params_size_args=([2, 3],), in_tfp=False
+    ),
 }
 
 

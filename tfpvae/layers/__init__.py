@@ -16,10 +16,19 @@ from tfpvae.layers.discretized_logistic import (
 )
 from tfpvae.layers.distribution_lambda import DistributionLambda
 from tfpvae.layers.distribution_tensor import DistributionTensor
-from tfpvae.layers.independent import IndependentBernoulli, IndependentLogistic, IndependentNormal, IndependentStudentT
+from tfpvae.layers.flows import MaskedAutoregressive, RealNVP
+from tfpvae.layers.independent import (
+    IndependentBernoulli,
+    IndependentLogistic,
+    IndependentNormal,
+    IndependentNormalLogVariance,
+    IndependentStudentT,
+)
+from tfpvae.layers.inverse_autoregressive_flow import InverseAutoregressiveFlow
 from tfpvae.layers.mixture import MixtureLogistic, MixtureNormal, MixtureSameFamily
 from tfpvae.layers.multivariate_normal import MultivariateNormalDiag, MultivariateNormalTriL
 from tfpvae.layers.regularizers import KLDivergenceAddLoss, KLDivergenceRegularizer
+from tfpvae.layers.spherical_normal import SphericalNormal
 from tfpvae.layers.variable import VariableLayer
 
 __all__ = [
@@ -39,10 +48,13 @@ __all__ = [
     "IndependentLogistic",
     "IndependentNegativeBinomial",
     "IndependentNormal",
+    "IndependentNormalLogVariance",
     "IndependentPoisson",
     "IndependentStudentT",
+    "InverseAutoregressiveFlow",
     "KLDivergenceAddLoss",
     "KLDivergenceRegularizer",
+    "MaskedAutoregressive",
     "MixtureDiscretizedLogistic",
     "MixtureLogistic",
     "MixtureNormal",
@@ -50,5 +62,7 @@ __all__ = [
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
     "OneHotCategorical",
+    "RealNVP",
+    "SphericalNormal",
     "VariableLayer",
 ]

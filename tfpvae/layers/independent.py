@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
-from tfpvae.layers.constraints import check_size, positive
+from tfpvae.layers.constraints import LARGEST_LOG_RATE, SMALLEST, at_least, at_most, check_size, positive
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import logistic_quantile
 from tfpvae.random.tensorflow import normal_from_uniform
@@ -99,6 +99,17 @@ class IndependentLayer(DistributionLayer):
         }
 
 
+class _Bernoulli(tfd.Bernoulli):
+    """TFP's, with half the work in `log_prob`: x s - ln(1 + e^s) for logits s, which are finite.
+
+    TFP computes ln p and ln(1 - p) of every value and adds both, for logits that may be infinite. For binary images
+    it is the largest part of a step.
+    """
+
+    def _log_prob(self, event: tf.Tensor) -> tf.Tensor:
+        return tf.cast(event, self.logits.dtype) * self.logits - tf.math.softplus(self.logits)
+
+
 @register
 class IndependentBernoulli(IndependentLayer):
     """Independent Bernoulli values: binary images [KW14, appendix C.1].
@@ -133,7 +144,9 @@ class IndependentBernoulli(IndependentLayer):
 
     def distribution(self, logits: tf.Tensor) -> tfd.Distribution:
         dtype = self.sample_dtype or logits.dtype
-        return self.independent(tfd.Bernoulli(logits=logits, dtype=dtype, validate_args=self.validate_args))
+        return self.independent(
+            _Bernoulli(logits=logits, dtype=dtype, validate_args=self.validate_args, name="Bernoulli")
+        )
 
     def mean(self, parameters: Parameters) -> tf.Tensor:
         return tf.sigmoid(parameters["logits"])
@@ -196,6 +209,25 @@ class IndependentNormal(_LocationScale):
     def draw(self, parameters: Parameters, uniforms: tf.Tensor) -> tf.Tensor:
         normals = normal_from_uniform(uniforms)[:, : self.event_size]
         return parameters["loc"] + parameters["scale"] * self.uniforms_to_event(normals)
+
+
+@register
+class IndependentNormalLogVariance(IndependentNormal):
+    """`IndependentNormal` whose inputs are the mean and the log-variance of each value [KW14, appendix C.2].
+
+    Args:
+        event_shape: the shape of one draw.
+        convert_to_tensor_fn: see `DistributionLayer`.
+        validate_args: whether TFP checks the parameters.
+        **kwargs: see `DistributionLayer`.
+
+    Call: `[..., 2 event_size]` -> batch `[...]`, event `event_shape`; `scale = exp(. / 2)`, from 1e-6 to e^30.
+    """
+
+    def parameters(self, inputs: tf.Tensor) -> Parameters:
+        loc, log_variance = self.split(inputs)
+        log_scale = at_most(at_least(0.5 * log_variance, math.log(SMALLEST)), LARGEST_LOG_RATE)
+        return {"loc": loc, "scale": tf.exp(log_scale)}
 
 
 @register
