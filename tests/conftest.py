@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from tfpvae import VAE
+    from tfpvae import VAE, ConditionalVAE
     from tfpvae.export import Export
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -84,6 +84,55 @@ def build_vae() -> Callable[..., VAE]:
         )
         vae = tfpvae.VAE(encoder, decoder, prior)
         vae.compile(**{"optimizer": keras.optimizers.Adam(1e-2), **compile_options})
+        return vae
+
+    return build
+
+
+class Labels(NamedTuple):
+    """Which digits they are: int64 `[N]`, 0 to 9."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def labels() -> Labels:
+    from sklearn.datasets import load_digits
+
+    y = load_digits().target
+    return Labels(y[:1500], y[1500:])
+
+
+@pytest.fixture(scope="session")
+def build_conditional() -> Callable[..., ConditionalVAE]:
+    """`build_conditional(...)`: a new, compiled conditional VAE of 8x8x1 images, with labels unless told otherwise."""
+
+    def build(
+        num_classes: int | None = 10,
+        y_shape: tuple[int, ...] = (10,),
+        hidden: int = 8,
+        by_name: bool = False,
+        **options: Any,
+    ) -> ConditionalVAE:
+        import keras
+
+        import tfpvae
+        from tfpvae import layers
+
+        x, y, z = keras.Input(EVENT_SHAPE, name="x"), keras.Input(y_shape, name="y"), keras.Input((LATENT,), name="z")
+        flat_y = keras.layers.Flatten()(y)
+
+        def network(first: Any, size: int, last: Any) -> Any:
+            joined = keras.layers.Concatenate()([keras.layers.Flatten()(first), flat_y])
+            return last(keras.layers.Dense(size)(keras.layers.Dense(hidden, activation="relu")(joined)))
+
+        q = network(x, 2 * LATENT, layers.MultivariateNormalDiag(LATENT))
+        p_x = network(z, 64, layers.IndependentBernoulli(EVENT_SHAPE))
+        encoder = keras.Model({"x": x, "y": y} if by_name else [x, y], q)
+        decoder = keras.Model({"z": z, "y": y} if by_name else [z, y], p_x)
+        vae = tfpvae.ConditionalVAE(encoder, decoder, num_classes=num_classes, **options)
+        vae.compile(keras.optimizers.Adam(1e-2))
         return vae
 
     return build

@@ -239,6 +239,28 @@ def test_mistake(sampler: Sampler, name: str) -> None:
         call(sampler)
 
 
+def test_a_graph_of_floats_takes_integers_and_no_manifest_is_needed(tmp_path: Path) -> None:
+    write_graph(tmp_path / "decode.onnx", "float[B, 2] z, float[B, 2] y", "float[B, 2] mean", "mean = Add(z, y)")
+    decoder = Decoder(tmp_path)
+    assert decoder.num_classes is None
+    np.testing.assert_allclose(decoder.decode(Z, [[1, 2]]), Z + np.array([1, 2]), rtol=1e-6)
+    with pytest.raises(RequestError, match=r"decode of this model takes y, z. Received: z"):
+        decoder.decode(Z)
+
+
+def test_labels_are_refused_as_the_manifest_says(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    nodes = "f = Cast<to=1>(y) column = Unsqueeze(f, last) mean = Add(z, column)"
+    write_graph(tmp_path / "onnx" / "decode.onnx", "float[B, 2] z, int64[B] y", "float[B, 2] mean", nodes)
+    np.testing.assert_allclose(Decoder(tmp_path).decode(Z, 9), Z + 9, rtol=1e-6)
+    (tmp_path / "manifest.json").write_text('{"condition": {"dtype": "int64", "num_classes": 3}}', encoding="utf-8")
+    np.testing.assert_allclose(Decoder(tmp_path).decode(Z, [2, 0]), Z + np.array([[2], [0]]), rtol=1e-6)
+    with pytest.raises(RequestError, match=r"y must be labels below 3, from 0. Received: 9"):
+        Decoder(tmp_path).decode(Z, [2, 9])
+    with pytest.raises(RequestError, match=r"y must be integer labels.*float32"):
+        Decoder(tmp_path).decode(Z, [2.0, 1.0])
+
+
 def test_unknown_signature_lists_the_known(graphs: Path) -> None:
     decoder = Decoder(graphs / "10" / "onnx" / "decode.onnx")
     client = Client("http://server", "tiny", transport=httpx.MockTransport(serving(decoder)))

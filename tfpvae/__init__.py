@@ -11,23 +11,48 @@ from typing import TYPE_CHECKING, Any
 from tfpvae._registry import register_with_keras
 
 if TYPE_CHECKING:
-    from tfpvae import client, data, edge, layers, priors
+    from tfpvae import client, data, edge, evaluate, layers, objectives, priors, schedules, training
     from tfpvae.export import export_model
-    from tfpvae.models import VAE
+    from tfpvae.models import VAE, ConditionalDensity, ConditionalVAE, HierarchicalVAE, TwoStageVAE
 
 __version__ = "0.1.0"
 
-__all__ = ["VAE", "__version__", "client", "data", "edge", "export_model", "layers", "priors"]
+__all__ = [
+    "VAE",
+    "ConditionalDensity",
+    "ConditionalVAE",
+    "HierarchicalVAE",
+    "TwoStageVAE",
+    "__version__",
+    "client",
+    "data",
+    "edge",
+    "evaluate",
+    "export_model",
+    "layers",
+    "objectives",
+    "priors",
+    "schedules",
+    "training",
+]
 
 # Public name -> (module, attribute); no attribute where the name is the module itself.
 _NAMES: dict[str, tuple[str, str | None]] = {
+    "ConditionalDensity": ("tfpvae.models", "ConditionalDensity"),
+    "ConditionalVAE": ("tfpvae.models", "ConditionalVAE"),
+    "HierarchicalVAE": ("tfpvae.models", "HierarchicalVAE"),
+    "TwoStageVAE": ("tfpvae.models", "TwoStageVAE"),
     "VAE": ("tfpvae.models", "VAE"),
     "export_model": ("tfpvae.export", "export_model"),
     "client": ("tfpvae.client", None),
     "data": ("tfpvae.data", None),
     "edge": ("tfpvae.edge", None),
+    "evaluate": ("tfpvae.evaluate", None),
     "layers": ("tfpvae.layers", None),
+    "objectives": ("tfpvae.objectives", None),
     "priors": ("tfpvae.priors", None),
+    "schedules": ("tfpvae.schedules", None),
+    "training": ("tfpvae.training", None),
 }
 
 

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any, Final
 
 _CLASSES: Final = {
-    "tfpvae.models": ("VAE",),
-    "tfpvae.priors": ("DistributionPrior", "StandardNormal"),
+    "tfpvae.models": ("ConditionalDensity", "ConditionalVAE", "HierarchicalVAE", "TwoStageVAE", "VAE"),
+    "tfpvae.priors": ("DistributionPrior", "FlowPrior", "MixturePrior", "StandardNormal", "VampPrior"),
     "tfpvae.layers": (
         "AutoregressiveNetwork",
         "AutoregressiveTransform",
@@ -32,10 +32,13 @@ _CLASSES: Final = {
         "IndependentLogistic",
         "IndependentNegativeBinomial",
         "IndependentNormal",
+        "IndependentNormalLogVariance",
         "IndependentPoisson",
         "IndependentStudentT",
+        "InverseAutoregressiveFlow",
         "KLDivergenceAddLoss",
         "KLDivergenceRegularizer",
+        "MaskedAutoregressive",
         "MixtureDiscretizedLogistic",
         "MixtureLogistic",
         "MixtureNormal",
@@ -43,9 +46,13 @@ _CLASSES: Final = {
         "MultivariateNormalDiag",
         "MultivariateNormalTriL",
         "OneHotCategorical",
+        "RealNVP",
+        "SphericalNormal",
         "VariableLayer",
     ),
+    "tfpvae.objectives": ("DReG", "Elbo", "FreeBits", "Iwae"),
     "tfpvae.schedules": ("KLWarmUp",),
+    "tfpvae.training": ("FusedAdam",),
 }
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import numpy as np
 
 from tfpvae._extras import explain_missing
 from tfpvae.client.arguments import as_count
-from tfpvae.client.interface import BATCH_SIZE, Sampler
-from tfpvae.errors import DataError, NotFoundError, ServerError
+from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
+from tfpvae.errors import DataError, NotFoundError, RequestError, ServerError
 from tfpvae.images import to_png
-from tfpvae.signatures import ONNX_DIRECTORY
+from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY
 
 
 class Decoder(Sampler):
@@ -33,6 +34,8 @@ class Decoder(Sampler):
 
     Attributes:
         signatures: the names of the signatures that have a graph.
+        num_classes: how many labels a conditional model knows, if its manifest lies beside and says so. Others are
+            then refused.
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed.
@@ -46,6 +49,7 @@ class Decoder(Sampler):
         super().__init__(batch_size)
         self._threads = None if threads is None else as_count("threads", threads)
         self._graphs = _find_graphs(Path(path))
+        self.num_classes = _num_classes(next(iter(self._graphs.values())).parent)
         with explain_missing("tfpvae.edge.Decoder"):
             import onnxruntime
         self._onnxruntime = onnxruntime
@@ -64,11 +68,33 @@ class Decoder(Sampler):
         if signature == "sample_png":  # ONNX has no operator that writes PNG
             return {"image_bytes": _png_files(self._run("sample_mean", inputs)["mean"])}
         session = self._session(signature)
+        inputs = self._as_the_graph_takes(signature, session, inputs)
         names = [output.name for output in session.get_outputs()]
         try:
             return dict(zip(names, session.run(names, inputs), strict=True))
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             raise ServerError(f"ONNX Runtime could not run {self._graphs[signature]}: {error}") from error
+
+    def _as_the_graph_takes(self, signature: str, session: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The inputs, with y in the graph's type.
+
+        Raises:
+            RequestError: the graph has other inputs, or y is no label of its.
+        """
+        types = {node.name: node.type for node in session.get_inputs()}
+        if types.keys() != inputs.keys():
+            raise wrong_inputs(signature, types, inputs)
+        if CONDITION not in inputs:
+            return inputs
+        y = inputs[CONDITION]
+        if types[CONDITION] == "tensor(float)":
+            return {**inputs, CONDITION: y.astype(np.float32)}
+        if y.dtype != np.int64:
+            raise RequestError(f"y must be integer labels, shape [B]. Received: shape {list(y.shape)}, dtype {y.dtype}")
+        wrong = [] if self.num_classes is None else y[(y < 0) | (y >= self.num_classes)].tolist()
+        if wrong:
+            raise RequestError(f"y must be labels below {self.num_classes}, from 0. Received: {wrong[0]}")
+        return inputs
 
     def _session(self, signature: str) -> Any:
         if signature not in self._graphs:
@@ -104,6 +130,15 @@ def _find_graphs(path: Path) -> dict[str, Path]:
             f"{ONNX_DIRECTORY}/, a folder of .onnx files, or one .onnx file. Received: path={str(path)!r}"
         )
     return graphs
+
+
+def _num_classes(folder: Path) -> int | None:
+    """What the manifest of the version that a folder of graphs belongs to says of its labels."""
+    try:
+        condition = json.loads((folder.parent / MANIFEST).read_text(encoding="utf-8")).get("condition")
+    except (OSError, ValueError, AttributeError):  # Graphs alone do as well.
+        return None
+    return condition.get("num_classes") if isinstance(condition, dict) else None
 
 
 def _png_files(images: np.ndarray) -> np.ndarray:

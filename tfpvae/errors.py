@@ -30,7 +30,7 @@ class ClientError(TfpvaeError):
 
 
 class RequestError(ClientError, ValueError):
-    """Arguments that cannot be sent: the mistake is on the caller's side, and nothing was sent."""
+    """Arguments that are not what the call takes: the mistake is on the caller's side, and nothing was computed."""
 
 
 class ConnectionFailedError(ClientError, ConnectionError):

@@ -4,6 +4,10 @@ The exporter writes them, the server serves them, the client and the edge runtim
 same in all four. Every input and output is batched on its first axis. TensorFlow Serving answers a single output as
 a bare tensor and ignores `output_filter`, so a signature has one output wherever that is possible.
 
+A conditional model has the same signatures, and each takes `y` beside its other inputs (`CONDITION`). A fully observed
+conditional model, p(y given x) without latents, has those of `OBSERVED_SIGNATURES`: its x stands where z does
+elsewhere. What a version takes, its manifest and its server's metadata say.
+
 Nothing here imports TensorFlow.
 """
 
@@ -19,7 +23,8 @@ class Signature:
 
     Attributes:
         name: its name in the SavedModel, the file stem of its ONNX graph, and the method's name in Python.
-        inputs: the names of its inputs: `z` `[B, D]` float32, `x` `[B, *event_shape]` float32, `seed` `[B]` int64.
+        inputs: the names of its inputs: `z` `[B, D]` float32, `x` `[B, *event_shape]` float32, `seed` `[B]` int64. A
+            conditional model's take `y` beside.
         outputs: the names of its outputs, or None where they are the names of a distribution's parameters.
         meaning: what it computes, in one line.
     """
@@ -45,6 +50,25 @@ SIGNATURES: Final[dict[str, Signature]] = {
     )
 }
 """Every signature by name, in the order in which they are written."""
+
+OBSERVED_SIGNATURES: Final[dict[str, Signature]] = {
+    signature.name: signature
+    for signature in (
+        Signature("decode", ("x",), ("mean",), "E[y given x]"),
+        Signature("likelihood", ("x",), None, "the parameters of p(y given x)"),
+        Signature("sample", ("x", "seed"), ("sample",), "y ~ p(y given x)"),
+    )
+}
+"""Those of a model without latents, by the same names: what is drawn from is given by x, and there is no prior."""
+
+CONDITION: Final = "y"
+"""The input that every signature of a conditional model has beside, last: labels `[B]` int64, or float32
+`[B, *y_shape]`.
+
+`sample_latent` takes it too, though it does not depend on it: callers need not know that. For a label outside the
+classes the networks see a row of zeros in place of a one-hot one: a graph cannot refuse one row of a batch. The edge
+runtime, which has the manifest, refuses it beforehand.
+"""
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 """TensorFlow Serving's name for the signature of a request that names none."""

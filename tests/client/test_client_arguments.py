@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfpvae.client.arguments import as_rows, as_seeds
+from tfpvae.client.arguments import as_condition, as_rows, as_seeds, count_of
 from tfpvae.errors import RequestError
 
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([2**63 - 1, 2**63 - 2, -(2**63), -1, 0])
@@ -66,3 +66,32 @@ def test_rows_are_float32(value: Any) -> None:
 def test_rows_are_numbers(value: Any) -> None:
     with pytest.raises(RequestError, match="x must be numbers"):
         as_rows("x", value)
+
+
+@pytest.mark.parametrize(
+    ("y", "rows", "expected"),
+    [
+        (3, 2, np.array([3, 3], np.int64)),
+        ([3], 2, np.array([3, 3], np.int64)),
+        (np.array([1, 255], np.uint8), 2, np.array([1, 255], np.int64)),
+        ([0.5, 1], 2, np.array([0.5, 1], np.float32)),
+        (0.5, 2, np.array([0.5, 0.5], np.float32)),
+        ([[1, 0]], 3, np.array([[1, 0]] * 3, np.float32)),
+        (np.ones((2, 4, 3)), 2, np.ones((2, 4, 3), np.float32)),
+    ],
+    ids=["a label", "a row of one", "labels", "floats", "a float", "one-hot integers", "images"],
+)
+def test_conditions(y: Any, rows: int, expected: np.ndarray) -> None:
+    got = as_condition(y, rows)
+    assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("y", ["3", True, [None], [], [1, 2, 3], [np.inf, 0.0], [[1.0], [1.0, 2.0]]])
+def test_bad_conditions(y: Any) -> None:
+    with pytest.raises(RequestError, match=r"^y must be "):
+        as_condition(y, 2)
+
+
+def test_how_many_rows_a_condition_is_for() -> None:
+    assert [count_of(y) for y in (None, 3, [3], [1, 2], np.ones((4, 2)))] == [None, None, 1, 2, 4]

@@ -66,6 +66,34 @@ def as_rows(name: str, value: ArrayLike, ndim: int | None = None) -> np.ndarray:
     return array
 
 
+def as_condition(y: ArrayLike, rows: int) -> np.ndarray:
+    """The condition of so many rows: labels as int64 `[rows]`, anything else as float32 `[rows, ...]`.
+
+    Args:
+        y: one for each row, or one for all: a scalar, or an array of one row. Integers `[B]` are labels.
+        rows: how many.
+
+    Raises:
+        RequestError: it is neither one nor `rows` of finite numbers.
+    """
+    array = np.atleast_1d(_as_array("y", y))
+    if array.dtype.kind not in "fiu" or array.size == 0:
+        raise RequestError(f"y must be labels or floats. Received: shape {list(array.shape)}, dtype {array.dtype}")
+    if len(array) not in (1, rows):
+        raise RequestError(f"y must be one for all {rows} rows, or one for each. Received: shape {list(array.shape)}")
+    labels = array.ndim == 1 and array.dtype.kind in "iu"
+    array = array.astype(np.int64 if labels else np.float32)
+    if not np.isfinite(array).all():
+        raise RequestError("y must be finite in float32. Received: NaN or infinity")
+    return np.repeat(array, rows, axis=0) if len(array) == 1 else array
+
+
+def count_of(y: ArrayLike | None) -> int | None:
+    """How many rows a condition is for; None where it does not say."""
+    array = None if y is None else _as_array("y", y)
+    return None if array is None or array.ndim == 0 else len(array)
+
+
 def _as_array(name: str, value: Any) -> np.ndarray:
     try:
         return np.asarray(value)

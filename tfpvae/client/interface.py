@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfpvae.client.arguments import Seeds, as_count, as_rows, as_seeds
-from tfpvae.errors import ServerError
-from tfpvae.signatures import SIGNATURES
+from tfpvae.client.arguments import Seeds, as_condition, as_count, as_rows, as_seeds, count_of
+from tfpvae.errors import RequestError, ServerError
+from tfpvae.signatures import CONDITION, SIGNATURES
 
 BATCH_SIZE: Final = 256
 """Rows in one request by default: 256 images of 28x28 are about 3 MB of JSON."""
@@ -25,11 +26,16 @@ class Sampler(ABC):
     the operating system. The same seeds give the same samples over every transport. Any number of rows may
     be asked for: they are computed `batch_size` at a time, and the answers joined in order.
 
+    A conditional model takes `y` in every call: integer labels, or floats `[B, *y_shape]`; a scalar, or an array of
+    one row, is for all rows. A model p(y given x) without latents takes its `x` in `decode`, `likelihood` and `sample`,
+    and has no others. Which inputs a model takes, its manifest and the server's metadata say.
+
     Args:
         batch_size: the largest number of rows computed, or sent, at once.
 
     Raises:
-        RequestError: (all calls) the arguments are not what the call takes; nothing was computed or sent.
+        RequestError: (all calls) the arguments are not what the call takes, or y is missing, or the model takes none;
+            nothing was computed.
         NotFoundError: (all calls) the model has no such signature.
         ServerError: (all calls) the model's side failed, or answered with something else than was asked for.
     """
@@ -37,47 +43,60 @@ class Sampler(ABC):
     def __init__(self, batch_size: int = BATCH_SIZE) -> None:
         self._batch_size = as_count("batch_size", batch_size)
 
-    def sample(self, n: int | None = None, seed: Seeds = None) -> np.ndarray:
+    def sample(
+        self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None, x: ArrayLike | None = None
+    ) -> np.ndarray:
         """x ~ p(x given z), z from the model's own prior: `[n, *event_shape]`.
 
         Args:
-            n: the number of samples; may be left out with an array of seeds, and is 1 otherwise.
+            n: the number of samples; may be left out with an array of seeds, of y or of x, and is 1 otherwise.
             seed: see the class.
+            y: the condition, see the class.
+            x: of a model without latents, `[n, ...]`; the samples are then y ~ p(y given x).
         """
-        return self._only("sample", seed=as_seeds(n, seed))
+        if x is None:
+            return self._only("sample", **_seeded(n, seed, y))
+        rows = as_rows("x", x)
+        if n not in (None, len(rows)):
+            raise RequestError(f"n must be the rows of x, where x is given. Received: n={n!r}, {len(rows)} rows")
+        return self._only("sample", **_with(y, x=rows), seed=as_seeds(len(rows), seed))
 
-    def sample_mean(self, n: int | None = None, seed: Seeds = None) -> np.ndarray:
+    def sample_mean(self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None) -> np.ndarray:
         """E[x given z] for the z of `sample_latent`: `[n, *event_shape]`."""
-        return self._only("sample_mean", seed=as_seeds(n, seed))
+        return self._only("sample_mean", **_seeded(n, seed, y))
 
-    def sample_latent(self, n: int | None = None, seed: Seeds = None) -> np.ndarray:
-        """z from the model's own prior: `[n, D]`."""
-        return self._only("sample_latent", seed=as_seeds(n, seed))
+    def sample_latent(self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None) -> np.ndarray:
+        """z from the model's own prior: `[n, D]`. It does not depend on y, which conditional models take here too."""
+        return self._only("sample_latent", **_seeded(n, seed, y))
 
-    def sample_png(self, n: int | None = None, seed: Seeds = None) -> list[bytes]:
+    def sample_png(self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None) -> list[bytes]:
         """The images of `sample_mean` as n PNG files, some 20 times smaller than its numbers. Images only."""
-        return list(self._only("sample_png", seed=as_seeds(n, seed)))
+        return list(self._only("sample_png", **_seeded(n, seed, y)))
 
-    def decode(self, z: ArrayLike) -> np.ndarray:
-        """E[x given z]: `[B, D]` -> `[B, *event_shape]`."""
-        return self._only("decode", z=as_rows("z", z, ndim=2))
+    def decode(
+        self, z: ArrayLike | None = None, y: ArrayLike | None = None, *, x: ArrayLike | None = None
+    ) -> np.ndarray:
+        """E[x given z]: `[B, D]` -> `[B, *event_shape]`; of a model without latents E[y given x]."""
+        return self._only("decode", **_with(y, **_z_or_x(z, x)))
 
-    def likelihood(self, z: ArrayLike) -> dict[str, np.ndarray]:
-        """The parameters of p(x given z) by name: `[B, D]` -> each `[B, ...]`."""
-        return self._all("likelihood", z=as_rows("z", z, ndim=2))
+    def likelihood(
+        self, z: ArrayLike | None = None, y: ArrayLike | None = None, *, x: ArrayLike | None = None
+    ) -> dict[str, np.ndarray]:
+        """The parameters of p(x given z), or of p(y given x), by name: `[B, D]` -> each `[B, ...]`."""
+        return self._all("likelihood", **_with(y, **_z_or_x(z, x)))
 
-    def encode(self, x: ArrayLike) -> dict[str, np.ndarray]:
+    def encode(self, x: ArrayLike, y: ArrayLike | None = None) -> dict[str, np.ndarray]:
         """The parameters of q(z given x) by name: `[B, *event_shape]` -> each `[B, ...]`."""
-        return self._all("encode", x=as_rows("x", x))
+        return self._all("encode", **_with(y, x=as_rows("x", x)))
 
-    def reconstruct(self, x: ArrayLike) -> np.ndarray:
+    def reconstruct(self, x: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
         """decode(mean of q(z given x)): `[B, *event_shape]` -> the same."""
-        return self._only("reconstruct", x=as_rows("x", x))
+        return self._only("reconstruct", **_with(y, x=as_rows("x", x)))
 
-    def score(self, x: ArrayLike, seed: Seeds = None) -> dict[str, np.ndarray]:
+    def score(self, x: ArrayLike, seed: Seeds = None, *, y: ArrayLike | None = None) -> dict[str, np.ndarray]:
         """`elbo`, `log_likelihood` = log p(x given z) and `kl`, each `[B]`, in nats; one z for each x."""
         rows = as_rows("x", x)
-        return self._all("score", x=rows, seed=as_seeds(len(rows), seed))
+        return self._all("score", **_with(y, x=rows), seed=as_seeds(len(rows), seed))
 
     @abstractmethod
     def close(self) -> None:
@@ -97,7 +116,7 @@ class Sampler(ABC):
 
         Args:
             signature: its name.
-            inputs: by name, each `[B, ...]`: seeds as int64, all others as float32.
+            inputs: by name, each `[B, ...]`: seeds and labels as int64, all others as float32.
 
         Returns: the outputs by name, each `[B, ...]`; those named `..._bytes` are arrays of `bytes` objects.
         """
@@ -122,6 +141,34 @@ class Sampler(ABC):
                     f"between two requests of one call. Ask for one version, or call again."
                 )
         return {name: np.concatenate([answer[name] for answer in answers]) for name in first}
+
+
+def wrong_inputs(signature: str, takes: Iterable[str], received: Iterable[str]) -> RequestError:
+    """The error of a call whose inputs are not those of the model's signature."""
+    return RequestError(
+        f"{signature} of this model takes {', '.join(sorted(takes))}. Received: {', '.join(sorted(received))}"
+    )
+
+
+def _seeded(n: int | None, seed: Seeds, y: ArrayLike | None) -> dict[str, np.ndarray]:
+    """The seeds of n rows, and y beside where it is given."""
+    one_seed = seed is None or isinstance(seed, int | np.integer)
+    seeds = as_seeds(count_of(y) if n is None and one_seed else n, seed)
+    return _with(y, seed=seeds)
+
+
+def _with(y: ArrayLike | None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """The inputs, and y beside where it is given, for as many rows."""
+    rows = len(next(iter(inputs.values())))
+    return inputs if y is None else {**inputs, CONDITION: as_condition(y, rows)}
+
+
+def _z_or_x(z: ArrayLike | None, x: ArrayLike | None) -> dict[str, np.ndarray]:
+    if z is not None and x is None:
+        return {"z": as_rows("z", z, ndim=2)}
+    if z is None and x is not None:
+        return {"x": as_rows("x", x)}
+    raise RequestError(f"Expected z, or x of a model without latents. Received: {'neither' if z is None else 'both'}")
 
 
 def _checked(signature: str, answer: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import httpx
 import numpy as np
 
-from tfpvae.client.interface import BATCH_SIZE, Sampler
+from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import ConnectionFailedError, NotFoundError, RequestError, ServerError
 from tfpvae.signatures import SIGNATURES
 
@@ -154,7 +154,7 @@ class Client(Sampler):
             "signature_name": signature,
             "instances": [dict(zip(inputs, row, strict=True)) for row in rows],
         }
-        answer = self._answer(self._send("POST", f"{self._path}:predict", body), signature)
+        answer = self._answer(self._send("POST", f"{self._path}:predict", body), signature, tuple(inputs))
         predictions = answer.get("predictions") if isinstance(answer, dict) else None
         if not isinstance(predictions, list) or not predictions:
             raise ServerError(f"{signature} must answer a list of predictions. Received: {_shortened(answer)}")
@@ -212,11 +212,12 @@ class Client(Sampler):
                 f"TensorFlow Serving's is 8501 by default; 8500 is gRPC"
             ) from error
 
-    def _answer(self, response: httpx.Response, signature: str | None = None) -> Any:
+    def _answer(self, response: httpx.Response, signature: str | None = None, inputs: tuple[str, ...] = ()) -> Any:
         """The JSON of a response.
 
         Raises:
             NotFoundError: the server lacks the model, the version or the signature.
+            RequestError: the signature takes other inputs than were sent.
             ServerError: the server reports another error, or does not answer JSON.
         """
         try:
@@ -239,6 +240,10 @@ class Client(Sampler):
                 f"Model {self.model!r} has no signature {signature!r}. It has: {names}",
                 status=response.status_code,
             )
+        if "does not have named input" in said or "keys must be equal to" in said:
+            served = self.metadata().get(signature or "")
+            if served is not None and served.inputs.keys() != set(inputs):
+                raise wrong_inputs(str(signature), served.inputs, inputs)
         if "maximum input batch size" in said:
             said += ". Pass a smaller batch_size= to Client"
         raise ServerError(f"{self.url}{self._path}: {said}", status=response.status_code)

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.layers.distribution_tensor import DistributionTensor
-from tfpvae.models import sampling
-from tfpvae.models.vae import VAE
-from tfpvae.signatures import SIGNATURES, Signature
+from tfpvae.models import VAE, ConditionalDensity, sampling
+from tfpvae.random.seeds import OBSERVATION
+from tfpvae.signatures import CONDITION, OBSERVED_SIGNATURES, SIGNATURES, Signature
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,17 @@ class Endpoint:
         function: takes the inputs by name, returns the outputs by name.
         input_signature: the inputs' specs, in order, named; the batch is free.
         discrete: whether its outputs are draws of whole numbers.
+        num_classes: how many labels y has, where it is a label.
     """
 
     signature: Signature
     function: Callable[..., dict[str, tf.Tensor]]
     input_signature: tuple[tf.TensorSpec, ...]
     discrete: bool = False
+    num_classes: int | None = None
 
 
-def endpoints(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
+def endpoints(model: VAE | ConditionalDensity) -> tuple[dict[str, Endpoint], dict[str, str]]:
     """The signatures that a model can have, and why it lacks the others.
 
     Args:
@@ -40,34 +42,81 @@ def endpoints(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
     Returns:
         The endpoints by name, in the order of `SIGNATURES`, and the reasons for the absent ones by name.
     """
-    q = model.encode(tf.zeros([1, *model.event_shape]))
-    p_x = model.decode(tf.zeros([1, model.latent_size]))
+    return _of_density(model) if isinstance(model, ConditionalDensity) else _of_vae(model)
+
+
+def likelihood_of_one(model: VAE | ConditionalDensity) -> DistributionTensor:
+    """The distribution of what the model is about, for one row of zeros."""
+    if isinstance(model, ConditionalDensity):
+        return model.decode(tf.zeros([1, *model.input_shape_of_x]))
+    return _given_zeros(model).decode(tf.zeros([1, model.latent_size]))
+
+
+def _given_zeros(model: VAE) -> sampling.Model:
+    condition = model.condition
+    return model.given(None if condition is None else tf.zeros([1, *condition.shape[1:]], condition.dtype))
+
+
+def _of_vae(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
+    given = model.given
     functions: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
-        "decode": lambda z: {"mean": sampling.mean(model.decode(z))},
-        "likelihood": lambda z: dict(_parameters(model.decode(z))),
-        "sample_latent": lambda seed: {"z": sampling.sample_latent(model, seed)},
-        "sample_mean": lambda seed: {"mean": sampling.sample_mean(model, seed)},
-        "sample": lambda seed: {"sample": sampling.sample(model, seed)},
-        "sample_png": lambda seed: {"image_bytes": sampling.sample_png(model, seed)},
-        "encode": lambda x: dict(_parameters(model.encode(x))),
-        "reconstruct": lambda x: {"mean": sampling.reconstruct(model, x)},
-        "score": lambda x, seed: sampling.score(model, x, seed),
+        "decode": lambda z, y=None: {"mean": sampling.mean(given(y).decode(z))},
+        "likelihood": lambda z, y=None: dict(_parameters(given(y).decode(z))),
+        "sample_latent": lambda seed, y=None: {"z": sampling.sample_latent(given(y), seed)},
+        "sample_mean": lambda seed, y=None: {"mean": sampling.sample_mean(given(y), seed)},
+        "sample": lambda seed, y=None: {"sample": sampling.sample(given(y), seed)},
+        "sample_png": lambda seed, y=None: {"image_bytes": sampling.sample_png(given(y), seed)},
+        "encode": lambda x, y=None: dict(_parameters(given(y).encode(x))),
+        "reconstruct": lambda x, y=None: {"mean": sampling.reconstruct(given(y), x)},
+        "score": lambda x, seed, y=None: sampling.score(given(y), x, seed),
     }
+    q, p_x = _given_zeros(model).encode(tf.zeros([1, *model.event_shape])), likelihood_of_one(model)
     absent = _absent(model, q, p_x)
     specs = {
         "z": tf.TensorSpec([None, model.latent_size], tf.float32, name="z"),
         "x": tf.TensorSpec([None, *model.event_shape], tf.float32, name="x"),
         "seed": tf.TensorSpec([None], tf.int64, name="seed"),
     }
-    discrete = p_x.layer is not None and p_x.layer.discrete
+    beside = () if model.condition is None else (model.condition,)
+    present = {
+        name: Endpoint(
+            signature,
+            functions[name],
+            (*(specs[i] for i in signature.inputs), *beside),
+            discrete=name == "sample" and _discrete(p_x),
+            num_classes=getattr(model, "num_classes", None),
+        )
+        for name, signature in SIGNATURES.items()
+        if name not in absent
+    }
+    return present, absent
+
+
+def _of_density(model: ConditionalDensity) -> tuple[dict[str, Endpoint], dict[str, str]]:
+    functions: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
+        "decode": lambda x: {"mean": sampling.mean(model.decode(x))},
+        "likelihood": lambda x: dict(_parameters(model.decode(x))),
+        "sample": lambda x, seed: {"sample": sampling.draw(model.decode(x), seed, OBSERVATION)},
+    }
+    specs = {
+        "x": tf.TensorSpec([None, *model.input_shape_of_x], tf.float32, name="x"),
+        "seed": tf.TensorSpec([None], tf.int64, name="seed"),
+    }
+    absent = dict.fromkeys(SIGNATURES.keys() - OBSERVED_SIGNATURES.keys(), "the model has no latents")
+    absent = {name: absent[name] for name in SIGNATURES if name in absent}
+    p_y = likelihood_of_one(model)
+    if p_y.named_parameters is None:
+        absent["likelihood"] = _NO_PARAMETERS
+    if not _drawable(p_y):
+        absent["sample"] = "p(y given x) cannot be drawn from a fixed number of uniforms"
     present = {
         name: Endpoint(
             signature,
             functions[name],
             tuple(specs[i] for i in signature.inputs),
-            discrete=discrete and name == "sample",
+            discrete=name == "sample" and _discrete(p_y),
         )
-        for name, signature in SIGNATURES.items()
+        for name, signature in OBSERVED_SIGNATURES.items()
         if name not in absent
     }
     return present, absent
@@ -82,7 +131,7 @@ def _absent(model: VAE, q: DistributionTensor, p_x: DistributionTensor) -> dict[
     absent = {}
     for name, rv in (("encode", q), ("likelihood", p_x)):
         if rv.named_parameters is None:
-            absent[name] = "a DistributionLambda has no named parameters"
+            absent[name] = _NO_PARAMETERS
     if not _drawable(q):
         absent["score"] = "q(z given x) cannot be drawn from a fixed number of uniforms"
     if not _drawable(p_x):
@@ -93,6 +142,13 @@ def _absent(model: VAE, q: DistributionTensor, p_x: DistributionTensor) -> dict[
         reason = "the prior cannot be drawn from a fixed number of uniforms"
         absent |= dict.fromkeys(("sample_latent", "sample_mean", "sample", "sample_png"), reason)
     return absent
+
+
+_NO_PARAMETERS = "a DistributionLambda has no named parameters"
+
+
+def _discrete(rv: DistributionTensor) -> bool:
+    return rv.layer is not None and rv.layer.discrete
 
 
 def _drawable(rv: DistributionTensor) -> bool:
@@ -106,6 +162,8 @@ EDGE_SEEDS = (0, 1, -1, 2**63 - 1, -(2**63))
 def example_inputs(endpoint: Endpoint, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Inputs to try an endpoint with: latents from N(0, I), pixels from U[0, 1] rounded, seeds with the int64 extremes.
 
+    Labels go one beyond the classes on either side.
+
     Args:
         endpoint: the endpoint.
         rows: B, the rows of each input.
@@ -115,10 +173,12 @@ def example_inputs(endpoint: Endpoint, rows: int, seed: int = 0) -> dict[str, np
         The inputs by name.
     """
     rng = np.random.default_rng(seed)
-    inputs = {}
+    inputs: dict[str, np.ndarray] = {}
     for spec in endpoint.input_signature:
         shape = (rows, *spec.shape[1:])
-        if spec.dtype == tf.int64:
+        if spec.name == CONDITION and endpoint.num_classes is not None:
+            inputs[spec.name] = rng.integers(-1, endpoint.num_classes + 1, shape)
+        elif spec.dtype == tf.int64:
             inputs[spec.name] = np.resize(np.array([*EDGE_SEEDS, *range(2, rows)], np.int64), shape)
         elif spec.name == "x":
             inputs[spec.name] = rng.integers(0, 2, shape).astype(np.float32)

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 import tfpvae
 from tfpvae.errors import ExportError
-from tfpvae.export.endpoints import Endpoint, endpoints
+from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
 from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
 from tfpvae.export.parity import Gap, check_parity, examples
 from tfpvae.export.profile import Profile
 from tfpvae.export.saved_model import run_v1, run_v2, write_saved_model
 from tfpvae.export.versions import publishing
-from tfpvae.models.vae import VAE
+from tfpvae.models import VAE, ConditionalDensity
 from tfpvae.random import ALGORITHM
 from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY
 
@@ -46,7 +46,7 @@ class Export:
 
 
 def export_model(
-    model: VAE,
+    model: VAE | ConditionalDensity,
     directory: str | Path,
     *,
     version: int | None = None,
@@ -69,8 +69,8 @@ def export_model(
         ExportError: the model has not been built, an output differs from Keras by more than the profile allows, or the
             version exists. Nothing is published then.
     """
-    if not isinstance(model, VAE):
-        raise ExportError(f"model must be a tfpvae.VAE. Received: {type(model).__name__}")
+    if not isinstance(model, VAE | ConditionalDensity):
+        raise ExportError(f"model must be one of tfpvae.models, such as tfpvae.VAE. Received: {type(model).__name__}")
     if not model.built:
         raise ExportError("The model must be built before it is exported: train it, or call it on some data.")
     profile = profile or Profile()
@@ -120,29 +120,30 @@ def _write_onnx_graphs(
 
 
 def _manifest(
-    model: VAE,
+    model: VAE | ConditionalDensity,
     present: dict[str, Endpoint],
     absent: dict[str, str],
     graphs: list[str],
     no_graph: dict[str, str],
     gaps: list[Gap],
 ) -> dict[str, Any]:
-    p_x = model.decode(tf.zeros([1, model.latent_size]))
+    p_x = likelihood_of_one(model)
+    condition = getattr(model, "condition", None)
     return {
         "format": 1,
         "name": model.name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "latent_size": model.latent_size,
+        "latent_size": getattr(model, "latent_size", None),
         "event_shape": list(model.event_shape),
         "likelihood": type(p_x.layer).__name__ if p_x.layer is not None else p_x.tensor_distribution.name,
-        "prior": type(model.prior).__name__,
+        "prior": type(model.prior).__name__ if isinstance(model, VAE) else None,
+        "condition": None
+        if condition is None
+        else {**_spec(condition), "num_classes": getattr(model, "num_classes", None)},
         "random": ALGORITHM,
         "signatures": {
             name: {
-                "inputs": {
-                    spec.name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
-                    for spec in endpoint.input_signature
-                },
+                "inputs": {spec.name: _spec(spec) for spec in endpoint.input_signature},
                 "meaning": endpoint.signature.meaning,
                 "onnx": name in graphs,
             }
@@ -153,3 +154,7 @@ def _manifest(
         "parity": [dataclasses.asdict(gap) for gap in gaps],
         "versions": {"tfpvae": tfpvae.__version__} | {p: importlib.metadata.version(p) for p in _PACKAGES},
     }
+
+
+def _spec(spec: tf.TensorSpec) -> dict[str, Any]:
+    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}

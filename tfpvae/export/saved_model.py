@@ -12,14 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.export.endpoints import Endpoint
-from tfpvae.models.vae import VAE
 from tfpvae.signatures import DEFAULT_ALIAS_OF, DEFAULT_SIGNATURE
 
 Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
 """Runs a signature by name on inputs by name."""
 
 
-def write_saved_model(model: VAE, endpoints: dict[str, Endpoint], directory: Path) -> None:
+def write_saved_model(model: keras.Model, endpoints: dict[str, Endpoint], directory: Path) -> None:
     """Writes a SavedModel with these signatures, and `serving_default` as another name for `decode`.
 
     It goes through `keras.export.ExportArchive`: a plain `tf.saved_model.save` of Keras 3 layers loads in Python and
@@ -31,7 +30,7 @@ def write_saved_model(model: VAE, endpoints: dict[str, Endpoint], directory: Pat
         directory: where to write.
     """
     archive = keras.export.ExportArchive()
-    for part in (model.encoder, model.decoder, model.prior):
+    for part in model.layers:
         archive.track(part)
     for name, endpoint in endpoints.items():
         archive.add_endpoint(name, endpoint.function, list(endpoint.input_signature))

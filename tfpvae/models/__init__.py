@@ -1,5 +1,9 @@
 """Models to train with `fit`."""
 
+from tfpvae.models.conditional import ConditionalVAE
+from tfpvae.models.conditional_density import ConditionalDensity
+from tfpvae.models.hierarchical import HierarchicalVAE
+from tfpvae.models.two_stage import TwoStageVAE
 from tfpvae.models.vae import VAE
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "ConditionalDensity", "ConditionalVAE", "HierarchicalVAE", "TwoStageVAE"]

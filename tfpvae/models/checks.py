@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -76,11 +76,59 @@ def _no_distribution(role: str, received: str) -> ModelError:
     )
 
 
-def probe(network: keras.layers.Layer, shape: tuple[int, ...], role: str) -> DistributionTensor:
+def check_two_inputs(network: keras.layers.Layer, role: str, first: str) -> None:
+    """Refuses a network of a conditional model that does not take y beside its own input.
+
+    Args:
+        network: encoder or decoder. Of a subclassed model nothing is known before it is called.
+        role: "encoder" or "decoder", for the messages.
+        first: the input beside y, "x" or "z".
+
+    Raises:
+        ModelError: it has not two inputs, or has them the other way round.
+    """
+    single = isinstance(network, keras.Sequential | DistributionLayer)
+    inputs = [network] if single else getattr(network, "inputs", None)
+    if inputs is None:
+        return
+    example = f"keras.Model([{first}, y], distribution)"
+    if len(inputs) != 2:
+        raise ModelError(
+            f"The {role} of a conditional model must take two inputs, {first} and y, as {example} does. "
+            f"Received: a {type(network).__name__} of {len(inputs)}"
+        )
+    by_name = isinstance(network.input, dict)
+    names = list(network.input) if by_name else [tensor.name for tensor in inputs]
+    if (by_name and set(names) != {first, "y"}) or (not by_name and names[0] == "y"):
+        raise ModelError(
+            f"The {role} of a conditional model must take its inputs in the order [{first}, y], as {example} does, or "
+            f'by name, {{"{first}": ..., "y": ...}}. Received: {", ".join(names)}'
+        )
+
+
+def two_input_shapes(network: keras.layers.Layer, first: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The shapes of one first input and of one y of such a network, or None where they are not known yet."""
+    if not hasattr(network, "inputs"):
+        return None
+    inputs = [network.input[first], network.input["y"]] if isinstance(network.input, dict) else network.inputs
+    shapes = tuple(tuple(tensor.shape[1:]) for tensor in inputs)
+    return None if any(n is None for shape in shapes for n in shape) else (shapes[0], shapes[1])
+
+
+def call_with_condition(
+    network: keras.layers.Layer, first: str, value: tf.Tensor, y: tf.Tensor, training: bool = False
+) -> DistributionTensor:
+    """What a network of two inputs makes of them: by name where it was built so, else in the order `[first, y]`."""
+    by_name = hasattr(network, "inputs") and isinstance(network.input, dict)
+    value = tf.convert_to_tensor(value)  # Keras refuses an array beside a tensor.
+    return network({first: value, "y": y} if by_name else [value, y], training=training)
+
+
+def probe(network: Callable[..., Any], shape: tuple[int, ...], role: str) -> DistributionTensor:
     """The distribution that a network makes of one row of zeros.
 
     Args:
-        network: encoder or decoder.
+        network: encoder or decoder, as a function of one input.
         shape: the shape of one input.
         role: "encoder" or "decoder", for the messages.
 
@@ -122,9 +170,58 @@ def first_batch(data: Any, what: str) -> Any:
     Raises:
         DataError: it is nothing that a VAE can be trained on, or empty.
     """
-    if isinstance(data, np.ndarray) or (tf.is_tensor(data) and not isinstance(data, tf.data.Dataset)):
+    if is_array(data):
         return data
-    accepted = f"{what} must be an array [N, ...], a tf.data.Dataset or a keras.utils.PyDataset of batches"
+    batch = _peeked(data, what)
+    if batch is None:
+        return None
+    x = batch[0] if isinstance(batch, tuple) else batch
+    if not is_array(x):
+        raise DataError(
+            f"{_accepted(what)}, x alone or tuples that begin with it. Received: batches of {type(x).__name__}"
+        )
+    return x
+
+
+def first_pair(data: Any, y: Any, what: str, y_what: str) -> tuple[Any, Any] | None:
+    """As `first_batch`, of x and y.
+
+    Args:
+        data: what `fit` was given for x.
+        y: what it was given for y.
+        what, y_what: what they are called in the messages.
+
+    Raises:
+        DataError: x is nothing that a model can be trained on.
+        ModelError: there is no y.
+    """
+    if is_array(data):
+        if y is None:
+            raise ModelError(f"{y_what} must be given beside {what}, as in fit(x, y). Received: none")
+        return data, y if is_array(y) else np.asarray(y)
+    batch = _peeked(data, what)
+    if batch is None:
+        return None
+    if not isinstance(batch, tuple) or len(batch) < 2 or not (is_array(batch[0]) and is_array(batch[1])):
+        raise ModelError(
+            f"{what} must be a data set of pairs (x, y) of arrays. Received: batches of "
+            f"{[type(part).__name__ for part in batch] if isinstance(batch, tuple) else type(batch).__name__}"
+        )
+    return batch[0], batch[1]
+
+
+def is_array(data: Any) -> bool:
+    """Whether it is an array or a tensor."""
+    return isinstance(data, np.ndarray) or (tf.is_tensor(data) and not isinstance(data, tf.data.Dataset))
+
+
+def _accepted(what: str) -> str:
+    return f"{what} must be an array [N, ...], a tf.data.Dataset or a keras.utils.PyDataset of batches"
+
+
+def _peeked(data: Any, what: str) -> Any:
+    """The first batch of a data set, or None where looking would use it up."""
+    accepted = _accepted(what)
     if isinstance(data, tf.data.Dataset):
         batch = next(iter(data.take(1)), None)
         if batch is None:
@@ -137,28 +234,50 @@ def first_batch(data: Any, what: str) -> Any:
         raise DataError(f"{accepted}. Received: {type(data).__name__}")
     else:
         return None
-    x = batch[0] if isinstance(batch, tuple) else batch
-    if not (isinstance(x, np.ndarray) or tf.is_tensor(x)):
-        raise DataError(f"{accepted}, x alone or tuples that begin with it. Received: batches of {type(x).__name__}")
-    return x
+    return batch
 
 
 _BAD_BATCH = "tfpvae: a batch of "
 
 
-def check_batches(dataset: tf.data.Dataset, bernoulli: bool, what: str) -> tf.data.Dataset:
-    """The same data set, whose iteration fails at a batch that `check_array` would refuse for its values."""
+class Values(NamedTuple):
+    """What the values of one part of a batch must be, beside finite."""
+
+    what: str
+    """What the part is called in the message."""
+    bernoulli: bool = False
+    """Whether they must lie in [0, 1]."""
+    num_classes: int | None = None
+    """Of labels, how many there are."""
+
+    def asserted(self, tensor: tf.Tensor) -> tf.Tensor:
+        """The tensor, whose computation fails where its values are not so."""
+        good, wanted = tf.constant(True), "be finite"
+        if self.num_classes is not None:
+            good = tf.reduce_all(tf.logical_and(tensor >= 0, tf.cast(tensor, tf.int64) < self.num_classes))
+            wanted = f"be labels from 0 to {self.num_classes - 1}"
+        elif tensor.dtype.is_floating:
+            good = tf.reduce_all(tf.math.is_finite(tensor))
+        if self.bernoulli:
+            wanted = "be finite and lie in [0, 1], as the likelihood is Bernoulli"
+            if tensor.dtype != tf.bool:
+                good = tf.logical_and(good, tf.reduce_all(tf.logical_and(tensor >= 0, tensor <= 1)))
+        with tf.control_dependencies([tf.debugging.Assert(good, [f"{_BAD_BATCH}{self.what} must {wanted}."])]):
+            return tf.identity(tensor)
+
+
+def check_batches(dataset: tf.data.Dataset, *parts: Values) -> tf.data.Dataset:
+    """The same data set, whose iteration fails at a batch of wrong values.
+
+    Args:
+        dataset: batches of x, or tuples that begin with it.
+        *parts: what x, and the parts after it that are checked, must be.
+    """
 
     def check(*batch: Any) -> Any:
-        x, *rest = batch
-        good = tf.reduce_all(tf.math.is_finite(x)) if x.dtype.is_floating else tf.constant(True)
-        wanted = "be finite"
-        if bernoulli:
-            good = tf.logical_and(good, tf.reduce_all(tf.logical_and(x >= 0, x <= 1)) if x.dtype != tf.bool else True)
-            wanted = "be finite and lie in [0, 1], as the likelihood is Bernoulli"
-        with tf.control_dependencies([tf.debugging.Assert(good, [f"{_BAD_BATCH}{what} must {wanted}."])]):
-            x = tf.identity(x)
-        return (x, *rest) if rest or isinstance(dataset.element_spec, tuple) else x
+        checked = tuple(part.asserted(tensor) for part, tensor in zip(parts, batch, strict=False))
+        batch = checked + batch[len(parts) :]
+        return batch if isinstance(dataset.element_spec, tuple) else batch[0]
 
     return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
@@ -169,10 +288,22 @@ def bad_batches_named() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(rf"{_BAD_BATCH}[^\n]*?Bernoulli\.|{_BAD_BATCH}[^\n]*?finite\.", error.message)
+        found = re.search(rf"{_BAD_BATCH}[^\n]*?(Bernoulli|finite|labels from 0 to \d+)\.", error.message)
         if found is None:
             raise
         raise DataError(found[0].replace("tfpvae: a batch", "A batch", 1)) from error
+
+
+def refuse_losses(kwargs: dict[str, Any], message: str) -> None:
+    """Refuses losses and metrics given to `compile`.
+
+    Raises:
+        ModelError: there are some.
+    """
+    names = {"loss", "loss_weights", "metrics", "weighted_metrics"}
+    refused = names & {key for key, value in kwargs.items() if value is not None}
+    if refused:
+        raise ModelError(f"{message} Received: {', '.join(sorted(refused))}")
 
 
 def check_sample_weight(weight: Any, n: int) -> None:
@@ -204,8 +335,8 @@ def check_array(x: Any, event_shape: tuple[int, ...], bernoulli: bool, what: str
     array = np.asarray(x)
     if array.shape[1:] != event_shape or array.ndim == 0 or len(array) == 0:
         raise DataError(
-            f"{what} must have shape [N, {', '.join(map(str, event_shape))}], N at least 1, as the decoder's event "
-            f"has. Received: shape {list(array.shape)}"
+            f"{what} must have shape [N, {', '.join(map(str, event_shape))}], N at least 1. "
+            f"Received: shape {list(array.shape)}"
         )
     if array.dtype.kind not in "fiub":
         raise DataError(f"{what} must hold numbers. Received: dtype {array.dtype}")
@@ -222,6 +353,48 @@ def check_array(x: Any, event_shape: tuple[int, ...], bernoulli: bool, what: str
                 f"{what} must lie in [0, 1] for a Bernoulli likelihood; divide 8-bit pixels by 255. "
                 f"Received: values from {low} to {high}"
             )
+
+
+def check_condition(
+    y: Any, rows: int | None, num_classes: int | None, shape: tuple[int, ...] | None, what: str
+) -> None:
+    """Checks the y of a conditional model, in memory.
+
+    Args:
+        y: an array or tensor, to be integer labels `[N]`, or `[N, *shape]` of numbers where there are no classes.
+        rows: N; None is any number.
+        num_classes: of labels; None where y is no label.
+        shape: the shape of one y that is no label, or None where that is not known yet.
+        what: what y is called in the messages.
+
+    Raises:
+        DataError: wrong shape or type, labels out of range, NaN or infinity.
+    """
+    array = np.asarray(y)
+    received = f"Received: shape {list(array.shape)}, dtype {array.dtype}"
+    n = "N" if rows is None else rows
+    if num_classes is not None:
+        if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) != (rows or len(array)):
+            raise DataError(f"{what} must be integer labels, shape [{n}], as the model has num_classes. {received}")
+        bad = np.flatnonzero((array < 0) | (array >= num_classes))
+        if len(bad):
+            raise DataError(
+                f"{what} must be labels from 0 to {num_classes - 1}. Received: {array[bad[0]]} in row {bad[0]}, "
+                f"and {len(bad)} such labels in all"
+            )
+        return
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what} must hold numbers. {received}")
+    if shape is None and array.ndim == 1 and array.dtype.kind in "iu":
+        raise DataError(f"{what} must be floats; for integer labels give the model num_classes. {received}")
+    wrong_shape = shape is not None and array.shape[1:] != shape
+    if array.ndim == 0 or len(array) == 0 or len(array) != (rows or len(array)) or wrong_shape:
+        wanted = ", ".join(map(str, [n, *(["..."] if shape is None else shape)]))
+        raise DataError(f"{what} must have shape [{wanted}]. {received}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError(
+            f"{what} must be finite. Received: NaN or infinity in row {np.argwhere(~np.isfinite(array))[0][0]}"
+        )
 
 
 def warn_of_grey(x: Any, what: str) -> None:

@@ -54,6 +54,7 @@ class VAE(keras.Model):
         latent_size: D.
         event_shape: the shape of one example.
         bernoulli: whether the likelihood is Bernoulli.
+        condition: what y must be, with a free batch, in a conditional model; None in all others.
     """
 
     built: bool
@@ -61,6 +62,7 @@ class VAE(keras.Model):
     latent_size: int
     event_shape: tuple[int, ...]
     bernoulli: bool
+    condition: tf.TensorSpec | None = None
     _statistics: tuple[str, ...] | None = None
 
     def __init__(
@@ -98,10 +100,12 @@ class VAE(keras.Model):
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Checks that encoder, prior and decoder fit together, for inputs `[B, *event_shape]`."""
-        if self.built:
-            return
-        event_shape = tuple(input_shape[1:])
-        q = checks.probe(self.encoder, event_shape, "encoder")
+        if not self.built:
+            self._assemble(self, tuple(input_shape[1:]))
+
+    def _assemble(self, model: Any, event_shape: tuple[int, ...]) -> None:
+        """Checks that the parts fit together; `model` has `encoder` and `decoder` as functions of one input."""
+        q = checks.probe(model.encoder, event_shape, "encoder")
         checks.check_no_kl_regularizer(self.encoder)  # Again: a subclass may have made layers just now.
         if q.event_shape.rank != 1:
             raise ModelError(
@@ -111,7 +115,7 @@ class VAE(keras.Model):
         latent_size = q.event_shape[0]
         if not hasattr(self, "prior"):
             self.prior = StandardNormal(latent_size)
-        self.prior.bind(lambda x: self.encoder(x, training=False), event_shape)
+        self.prior.bind(lambda x: model.encoder(x, training=False), event_shape)
         if self.prior.event_size != latent_size:
             raise ModelError(
                 f"The prior must have the posterior's dimension, {latent_size}. "
@@ -123,7 +127,7 @@ class VAE(keras.Model):
                 f"The decoder must take z of shape [B, {latent_size}], as the encoder's distribution has it. "
                 f"Received: a decoder that takes [B, {', '.join(map(str, decoder_shape))}]"
             )
-        p_x = checks.probe(self.decoder, (latent_size,), "decoder")
+        p_x = checks.probe(model.decoder, (latent_size,), "decoder")
         if tuple(p_x.event_shape) != event_shape:
             raise ModelError(
                 "The decoder's event shape must be that of the data, "
@@ -149,7 +153,7 @@ class VAE(keras.Model):
         """p(x given z): z `[B, D]` -> batch `[B]`, event `event_shape`."""
         return self.decoder(z, training=training).tensor_distribution
 
-    def given(self, y: tf.Tensor | None) -> VAE:
+    def given(self, y: tf.Tensor | None = None) -> sampling.Model:
         """The model with its condition fixed: itself, as it has none. See `ConditionalVAE`."""
         del y
         return self
@@ -233,20 +237,18 @@ class VAE(keras.Model):
         Raises:
             ModelError: a loss or metrics were given.
         """
-        refused = {"loss", "loss_weights", "metrics", "weighted_metrics"} & {
-            key for key, value in kwargs.items() if value is not None
-        }
-        if refused:
-            raise ModelError(
-                "A VAE is compiled without a loss and metrics: its loss is minus its objective, and it reports loss, "
-                f"elbo, log_likelihood and kl. Received: {', '.join(sorted(refused))}"
-            )
+        checks.refuse_losses(
+            kwargs,
+            "A VAE is compiled without a loss and metrics: its loss is minus its objective, and it reports loss, elbo, "
+            "log_likelihood and kl.",
+        )
         super().compile(optimizer, **kwargs)
+        if self.built:
+            # Else a model that is saved before it is trained would be loaded with a warning.
+            self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -267,16 +269,14 @@ class VAE(keras.Model):
             DataError: NaN or infinity in the data, values outside [0, 1] for a Bernoulli likelihood, wrong shape.
             ModelError: targets were given.
         """
-        if y is not None:
-            raise ModelError("A VAE has no targets: call fit(x), not fit(x, y).")
+        self._check_targets(y, "call fit(x), not fit(x, y)")
         if kwargs.get("class_weight") is not None:
             raise ModelError("A VAE has no classes: give sample_weight, not class_weight.")
-        x, y = self._prepared(x, kwargs.get("sample_weight"), "x", warn_of_grey=True)
+        x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x", warn_of_grey=True)
         if validation_data is not None:
             x_val, y_val, weight = keras.utils.unpack_x_y_sample_weight(validation_data)
-            if y_val is not None:
-                raise ModelError("A VAE has no targets: give validation_data=x, not validation_data=(x, y).")
-            x_val, y_val = self._prepared(x_val, weight, "validation_data")
+            self._check_targets(y_val, "give validation_data=x, not validation_data=(x, y)")
+            x_val, y_val = self._prepared(x_val, y_val, weight, "validation_data")
             validation_data = x_val if y_val is None else (x_val, y_val, weight)
         if isinstance(x, tf.data.Dataset) and not args:
             kwargs.setdefault("shuffle", False)  # A data set shuffles itself, and Keras warns of its own default.
@@ -286,16 +286,15 @@ class VAE(keras.Model):
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The metrics on x, as `keras.Model.evaluate`; x as for `fit`."""
         if not kwargs.get("_use_cached_eval_dataset"):  # Called by `fit`, which has checked it.
-            if y is not None:
-                raise ModelError("A VAE has no targets: call evaluate(x), not evaluate(x, y).")
-            x, y = self._prepared(x, kwargs.get("sample_weight"), "x")
+            self._check_targets(y, "call evaluate(x), not evaluate(x, y)")
+            x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x")
         with checks.bad_batches_named():
             return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        x, weight = self._unpack(data)
+        x, y, weight = self._unpack(data)
         with tf.GradientTape() as tape:
-            terms = self.objective(self, x, self._next_seed(), training=True, step=self.optimizer.iterations)
+            terms = self.objective(self.given(y), x, self._next_seed(), training=True, step=self.optimizer.iterations)
             loss = self._loss(terms, weight)
             # The replicas' gradients are summed.
             scaled = loss / tf.distribute.get_strategy().num_replicas_in_sync
@@ -305,8 +304,8 @@ class VAE(keras.Model):
         return self._report(terms, loss, weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        x, weight = self._unpack(data)
-        terms = self.objective(self, x, self._next_seed(), step=self.optimizer.iterations)
+        x, y, weight = self._unpack(data)
+        terms = self.objective(self.given(y), x, self._next_seed(), step=self.optimizer.iterations)
         return self._report(terms, self._loss(terms, weight), weight)
 
     def predict(self, x: Any, *args: Any, statistics: Sequence[str] | None = None, **kwargs: Any) -> Any:
@@ -329,7 +328,7 @@ class VAE(keras.Model):
         unknown = [name for name in wanted or () if name not in _STATISTICS]
         if unknown or wanted == ():
             raise ModelError(f"statistics must be some of {', '.join(_STATISTICS)}. Received: {statistics!r}")
-        x, _ = self._prepared(x, None, "x")
+        x, _ = self._prepared(x, None, None, "x")
         if wanted != self._statistics:
             # What has been traced computes the statistics of an earlier call.
             self._statistics, self.predict_function = wanted, None
@@ -337,16 +336,17 @@ class VAE(keras.Model):
             return super().predict(x, *args, **kwargs)
 
     def predict_step(self, data: Any) -> Any:
-        x, _ = self._unpack(data)
+        x, y, _ = self._unpack(data)
+        model = self.given(y)
         if self._statistics is None:
-            return self.reconstruct(x)
-        p_x = self.likelihood(sampling.mean(self.encode(x)))
+            return sampling.reconstruct(model, x)
+        p_x = model.likelihood(sampling.center(model.encode(x)))
         of_x = {"log_prob", "prob"}
         return {name: getattr(p_x, name)(*([x] if name in of_x else [])) for name in self._statistics}
 
-    def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-        x, _, weight = keras.utils.unpack_x_y_sample_weight(data)
-        return tf.cast(x, self.variable_dtype), weight
+    def _unpack(self, data: Any) -> tuple[tf.Tensor, Any, tf.Tensor | None]:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        return tf.cast(x, self.variable_dtype), y, weight
 
     def _loss(self, terms: Terms, weight: tf.Tensor | None) -> tf.Tensor:
         value = -terms.bound if weight is None else -terms.bound * tf.cast(weight, terms.bound.dtype)
@@ -362,8 +362,18 @@ class VAE(keras.Model):
     def _next_seed(self) -> tf.Tensor:
         return stateless_seed(self.seed_generator)
 
-    def _prepared(self, data: Any, weight: Any, what: str, warn_of_grey: bool = False) -> tuple[Any, Any]:
+    def _check_targets(self, y: Any, advice: str) -> None:
+        """Refuses targets.
+
+        Raises:
+            ModelError: there are some.
+        """
+        if y is not None:
+            raise ModelError(f"A VAE has no targets: {advice}.")
+
+    def _prepared(self, data: Any, y: Any, weight: Any, what: str, warn_of_grey: bool = False) -> tuple[Any, Any]:
         """Checked data, and the targets that Keras wants beside sample weights; builds the model if it is not built."""
+        del y
         batch = checks.first_batch(data, what)
         if batch is None:
             return data, None
@@ -373,7 +383,7 @@ class VAE(keras.Model):
         if warn_of_grey and self.bernoulli:
             checks.warn_of_grey(batch, what)
         if isinstance(data, tf.data.Dataset):
-            return checks.check_batches(data, self.bernoulli, what), None
+            return checks.check_batches(data, checks.Values(what, self.bernoulli)), None
         if weight is None or batch is not data:
             return data, None
         checks.check_sample_weight(weight, len(data))

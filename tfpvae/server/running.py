@@ -147,7 +147,7 @@ def _greeting(url: str, repository: Repository) -> str:
         lines.append(f"  {name}, version {versions}: {url}/v1/models/{name}")
     model, servables = min(repository.models.items())
     signatures = servables[max(servables)].signatures
-    by_seed = [name for name in signatures if name in SIGNATURES and SIGNATURES[name].inputs == ("seed",)]
+    by_seed = [name for name, served in signatures.items() if name in SIGNATURES and list(served.inputs) == ["seed"]]
     if by_seed:
         body = json.dumps({"signature_name": by_seed[0], "instances": [7]})
         lines.append(f"Try: curl -d '{body}' {url}/v1/models/{model}:predict")
