@@ -28,8 +28,40 @@ def test_evaluate(road, capsys):
     text = capsys.readouterr().out
     assert main(["evaluate", str(road / "runs" / "digits"), "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
-    assert set(metrics) == {"elbo", "log_likelihood", "kl", "n"}
+    assert {"elbo", "log_likelihood", "kl", "n", "rate", "distortion", "active_units", "findings"} <= set(metrics)
+    assert metrics["n"] == 180
     assert float(re.search(r"test elbo +(\S+) nats", text)[1]) == pytest.approx(metrics["elbo"], abs=1e-3)
+    assert float(re.search(r"bits/dimension +(\S+)", text)[1]) == pytest.approx(metrics["bits_per_dimension"], abs=1e-3)
+    assert re.search(r"active units +(\d) of 3", text)[1] == str(metrics["active_units"])
+    for found in metrics["findings"]:
+        assert f"{found['level'].upper():<6}{found['name']}: " in text
+    assert "log_marginal" not in text
+
+
+def test_evaluate_by_importance_samples_and_a_report(road, tmp_path, capsys):
+    run, report = str(road / "runs" / "digits"), tmp_path / "report"
+    arguments = ["evaluate", run, "--samples", "20", "--images", "30", "--report", str(report)]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    value, error = re.search(r"log_marginal +(\S+) ± (\S+)   by 20 importance samples", text).groups()
+    assert float(value) > float(re.search(r"test elbo +(\S+)", text)[1]) - 0.5
+    assert 0 < float(error) < 5
+    assert "naive Monte Carlo" in text
+    assert "30 test images of digits" in text
+    assert f"| {float(value):.3f} ± {error} |" in (report / "report.md").read_text()
+    assert (report / "history.png").is_file()
+
+    assert main(arguments) == 1
+    assert "already holds a report" in capsys.readouterr().err
+    assert main([*arguments[:2], "--images", "5", "--report", str(report), "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 5
+    assert "5 test examples" in (report / "report.md").read_text()
+
+
+@pytest.mark.parametrize("options", [["--images", "0"], ["--samples", "-1"]], ids=" ".join)
+def test_evaluate_refuses_bad_counts(road, capsys, options):
+    assert main(["evaluate", str(road / "runs" / "digits"), *options]) == 1
+    assert f"{options[0][2:]} must be an integer" in capsys.readouterr().err
 
 
 def test_serve_and_sample(road, tmp_path):

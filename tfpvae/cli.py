@@ -1,4 +1,4 @@
-"""The command line: `tfpvae train | evaluate | export | serve | sample | demo`."""
+"""The command line: `tfpvae train | evaluate | export | verify | serve | sample | demo`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import tfpvae
 from tfpvae._extras import explain_missing
-from tfpvae.errors import TfpvaeError
+from tfpvae.errors import ExportError, TfpvaeError
 
 if TYPE_CHECKING:
     from tfpvae.export import Export
+    from tfpvae.export.verify import Verification
     from tfpvae.training import Run
 
 EPILOG = """a whole road:
@@ -85,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--model", choices=["mlp", "conv"], default="mlp", help="the networks")
     train.add_argument("--latent", type=int, default=16, metavar="D", help="latent dimensions")
     train.add_argument("--likelihood", choices=["bernoulli", "normal"], default="bernoulli", help="p(x|z)")
+    train.add_argument("--prior", choices=["standard", "mixture", "vamp", "flow"], default="standard", help="p(z)")
+    train.add_argument("--k", type=int, default=1, help="draws of the bound; above 1 it is the importance-weighted one")
+    train.add_argument("--beta", type=float, default=1.0, help="the factor of the KL")
+    train.add_argument(
+        "--kl-warm-up", type=int, default=0, metavar="STEPS", help="steps over which that factor rises from 0"
+    )
     train.add_argument("--epochs", type=int, default=20, metavar="N", help="passes over the data")
     train.add_argument("--batch-size", type=int, default=128, metavar="B", help="images per step")
     train.add_argument(
@@ -97,6 +105,16 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = add("evaluate", _evaluate, "measure a run's model on its test images")
     evaluate.add_argument("run", metavar="RUN", help="the run's directory")
+    evaluate.add_argument(
+        "--samples",
+        type=int,
+        default=0,
+        metavar="S",
+        help="estimate log p(x) too, by S importance samples for each image (5000 in papers); 0 leaves it out",
+    )
+    evaluate.add_argument("--images", type=int, metavar="N", help="the first N test images alone")
+    evaluate.add_argument("--report", metavar="DIR", help="write a report with pictures to a directory of its own")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace the report that DIR holds")
     evaluate.add_argument("--json", action="store_true", help="print JSON, and nothing else")
 
     export = add("export", _export, "write a run's model as a version for TensorFlow Serving and ONNX Runtime")
@@ -104,6 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", required=True, metavar="MODELS/NAME", help="the model's directory")
     export.add_argument("--version", type=int, metavar="N", help="the version; by default the next free number")
     export.add_argument("--profile", metavar="FILE", help="a TOML file that says what to write; see export/")
+
+    verify = add("verify", _verify, "check a version: its files, its graphs, and that its runtimes agree")
+    verify.add_argument("version_dir", metavar="MODELS/NAME/N", help="a version's directory, or any SavedModel's")
+    verify.add_argument("--json", action="store_true", help="print JSON, and nothing else")
 
     serve = add("serve", _serve, "serve exported models over HTTP, as TensorFlow Serving does")
     serve.add_argument("models", metavar="MODELS", help="a folder of models, or of one")
@@ -176,6 +198,10 @@ def _train(options: argparse.Namespace) -> None:
         model=options.model,
         latent=options.latent,
         likelihood=options.likelihood,
+        prior=options.prior,
+        k=options.k,
+        beta=options.beta,
+        kl_warm_up=options.kl_warm_up,
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
@@ -206,15 +232,51 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     run = open_run(options.run)
     with _Steps(live_only=True) as steps:
-        metrics = evaluate(run, lambda done: None if options.json else steps(f"{done} images"))
+        metrics = evaluate(
+            run,
+            (lambda step: None) if options.json else steps,
+            samples=options.samples,
+            images=options.images,
+            report=options.report,
+            overwrite=options.overwrite,
+        )
     if options.json:
         print(json.dumps(metrics))
         return
-    print(f"test elbo       {metrics['elbo']:10.3f} nats per image")
-    print(f"log_likelihood  {metrics['log_likelihood']:10.3f}")
-    print(f"kl              {metrics['kl']:10.3f}")
+    _print_metrics(metrics)
     drawn = f", drawn once from seed {run.config.seed}" if run.config.binarize == "dynamic" else ""
     print(f"{metrics['n']} test images of {run.config.data}; binarisation: {run.config.binarize}{drawn}")
+    print()
+    for found in metrics["findings"]:
+        text = f"{found['level'].upper():<6}{found['name']}: {found['text']}"
+        print(textwrap.fill(text, 100, subsequent_indent=" " * 6))
+    if options.report:
+        print(f"\nReport: {Path(options.report) / 'report.md'}")
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    def error(name: str) -> str:
+        return f" ± {metrics[name]:.3f}" if name in metrics else ""
+
+    print(f"test elbo       {metrics['elbo']:10.3f} nats per image{error('elbo_standard_error')}")
+    print(f"log_likelihood  {metrics['log_likelihood']:10.3f}{error('distortion_standard_error')}")
+    print(f"kl              {metrics['kl']:10.3f}{error('rate_standard_error')}")
+    if "log_marginal" in metrics:
+        how = f"{metrics['samples']} importance samples, {metrics['effective_samples']:.0f} effective"
+        print(f"log_marginal    {metrics['log_marginal']:10.3f}{error('log_marginal_standard_error')}   by {how}")
+    if "bits_per_dimension" in metrics:
+        print(f"bits/dimension  {metrics['bits_per_dimension']:10.3f}")
+    if "active_units" in metrics:
+        print(f"active units    {metrics['active_units']:>10} of {metrics['latents']}")
+    if "gamma" in metrics:
+        print(f"gamma           {metrics['gamma']:10.3g}   manifold dimension {metrics['manifold_dimension']}")
+    if "monte_carlo" in metrics:
+        naive = metrics["monte_carlo"]
+        text = (
+            f"Of the first {naive['n']} images log p(x) is {naive['importance_log_marginal']:.3f} by importance "
+            f"sampling, {naive['log_marginal']:.3f} by naive Monte Carlo. {naive['words']}"
+        )
+        print(textwrap.fill(text, 100))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -285,6 +347,43 @@ def _print_export(export: Export) -> None:
     if export.onnx:
         print(f"  onnx/       {', '.join(export.onnx)}")
     print(f"Serve it with: tfpvae serve {export.path.parent.parent}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    with explain_missing("tfpvae verify"), _quiet_import():
+        from tfpvae.export.verify import verify
+    with _Steps(live_only=True) as steps:
+        verification = verify(options.version_dir, (lambda step: None) if options.json else steps)
+    if options.json:
+        print(json.dumps(verification.to_json()))
+    else:
+        _print_verification(verification)
+    if verification.refused:
+        raise ExportError(f"{verification.path} is refused: {verification.errors[0].text}")
+
+
+def _print_verification(verification: Verification) -> None:
+    print(f"{verification.path}: written by {verification.written_by or 'another tool'}")
+    for line in verification.checked:
+        print(f"  {line}")
+    if verification.parity:
+        print(f"\n  {'signature':<15}{'output':<16}{'runtime':<18}{'difference':>10}{'allowed':>10}")
+        for gap in verification.parity:
+            print(f"  {gap.signature:<15}{gap.output:<16}{gap.runtime:<18}{gap.difference:>10.1e}{gap.allowed:>10.1e}")
+    for survives, label in ((True, "Batches"), (False, "Does not batch")):
+        names = [name for name, reason in verification.batching.items() if (reason is None) is survives]
+        if names:
+            print(_wrapped(f"  {label} in TensorFlow Serving: ", ", ".join(names)))
+    print(f"\nFindings: {len(verification.findings) or 'none'}")
+    for finding, signatures in verification.grouped():
+        where = f"{', '.join(signatures)}: " if signatures else ""
+        print(_wrapped(f"  {finding.severity.upper():<8} {finding.rule:<16} ", f"{where}{finding.text}"))
+        print(_wrapped(" " * 28, f"What to do: {finding.advice}"))
+    print(f"\n{'Refused' if verification.refused else 'Passed'}.")
+
+
+def _wrapped(label: str, text: str) -> str:
+    return textwrap.fill(f"{label}{text}", 120, subsequent_indent=" " * len(label), break_on_hyphens=False)
 
 
 def _serve(options: argparse.Namespace) -> None:

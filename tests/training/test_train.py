@@ -33,6 +33,10 @@ def test_run_holds_everything(run):
         "model": "mlp",
         "latent": 4,
         "likelihood": "bernoulli",
+        "prior": "standard",
+        "k": 1,
+        "beta": 1.0,
+        "kl_warm_up": 0,
         "epochs": 2,
         "batch_size": 128,
         "learning_rate": 1e-3,
@@ -48,6 +52,32 @@ def test_elbo_rises(run):
     elbo = run.history()["val_elbo"]
     assert len(elbo) == 2
     assert elbo[1] > elbo[0]
+
+
+def test_prior_bound_and_warm_up_are_the_configurations(tmp_path):
+    from tfpvae.objectives import Elbo, Iwae
+    from tfpvae.priors import MixturePrior
+    from tfpvae.schedules import KLWarmUp
+    from tfpvae.training import TrainConfig, train
+
+    config = TrainConfig(data="digits", latent=3, epochs=1, prior="mixture", k=3, beta=0.5, kl_warm_up=40)
+    model = train(config, tmp_path / "run").model()
+    assert isinstance(model.prior, MixturePrior)
+    assert type(model.objective) is Iwae
+    assert model.objective.k == 3
+    assert isinstance(model.objective.beta, KLWarmUp)
+    assert model.objective.beta.get_config() == {"steps": 40, "start": 0.0, "end": 0.5}
+    assert type(TrainConfig(data="digits").objective()) is Elbo
+    assert TrainConfig(data="digits", beta=4.0).objective().beta == 4.0
+
+
+@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow"])
+def test_every_prior_has_the_latents(prior):
+    from tfpvae.training.networks import LIKELIHOODS, PRIORS, mlp
+
+    vae = mlp((4, 4, 1), 5, LIKELIHOODS["bernoulli"], PRIORS[prior](5), units=4)
+    assert vae.prior.event_size == 5
+    assert type(vae.prior).__name__.lower().startswith(prior)
 
 
 def test_same_settings_give_the_same_run(run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,19 +19,20 @@ def mean_score(
 
     Args:
         vae: the model.
-        dataset: batches `[B, *event_shape]`.
+        dataset: batches `[B, *event_shape]`; of a conditional model pairs `(x, y)`.
         seed: of the first row.
         progress: called with the number of rows done, after each batch.
 
     Returns:
         `elbo`, `log_likelihood` and `kl`, in nats per row, and `n`, the number of rows.
     """
-    score = tf.function(lambda x, seeds: sampling.score(vae, x, seeds), reduce_retracing=True)
+    score = tf.function(lambda x, y, seeds: sampling.score(vae.given(y), x, seeds), reduce_retracing=True)
     rows: dict[str, list[np.ndarray]] = {}
     done = 0
-    for x in dataset:
+    for batch in dataset:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         seeds = seeds_for(done + len(x), seed)[done:]
-        for name, values in score(x, tf.constant(seeds)).items():
+        for name, values in score(x, y, tf.constant(seeds)).items():
             rows.setdefault(name, []).append(values.numpy())
         done += len(x)
         progress(done)

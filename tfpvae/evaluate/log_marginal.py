@@ -1,4 +1,4 @@
-"""Estimates of log p(x), one per example, from any number of draws in bounded memory.
+"""Estimates of log p(x), one per example, from any number of draws in bounded memory; of log p(x given y) with `y`.
 
 Both are the log of a mean of weights W_s >= 0 whose expectation is p(x): importance sampling draws z from q(z given x)
 and weighs by p(x, z) / q(z given x); naive Monte Carlo draws z from p(z) and weighs by p(x given z).
@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.errors import ModelError
-from tfpvae.models import VAE, checks, sampling
+from tfpvae.models import VAE, ConditionalVAE, checks, sampling
 from tfpvae.objectives import check_count, log_joint, log_likelihood
 from tfpvae.random.numpy import key_of, threefry2x32, uniform
 from tfpvae.random.seeds import DRAW_SEEDS, LATENT, POSTERIOR, Seeds
@@ -32,9 +32,9 @@ _BATCH_SIZE: Final = 32
 _CHUNK_SIZE: Final = 32
 """32 x 32 latents at once: enough to keep a dense decoder's matrix products busy, few enough to stay near the cache."""
 
-# `(x, uniforms)` of a batch of rows and a chunk of draws, `[B, *event_shape]` and `[k, B, num_uniforms]`, to their log
-# weights `[k, B]`.
-_LogWeights = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# `(x, y, uniforms)` of a batch of rows and a chunk of draws, `[B, *event_shape]`, `{"y": [B, ...]}` or `{}`, and
+# `[k, B, num_uniforms]`, to their log weights `[k, B]`.
+_LogWeights = Callable[[tf.Tensor, dict[str, tf.Tensor], tf.Tensor], tf.Tensor]
 
 
 class LogMarginal(NamedTuple):
@@ -62,6 +62,7 @@ def importance_log_marginal(
     samples: int = 5000,
     seed: Seeds = 0,
     *,
+    y: Any = None,
     batch_size: int = _BATCH_SIZE,
     chunk_size: int = _CHUNK_SIZE,
     progress: Callable[[int], None] = lambda done: None,
@@ -75,6 +76,7 @@ def importance_log_marginal(
         x: `[N, *event_shape]`.
         samples: S.
         seed: an int s (row i uses s + i), an array of N seeds, or None for a fresh random one.
+        y: of a conditional model, one for each row or one for all; the estimates are then of log p(x given y).
         batch_size: how many rows at once.
         chunk_size: how many draws of each row at once. Memory grows with `batch_size * chunk_size`, the number of
             latents that the decoder sees at once, and not with S.
@@ -84,12 +86,15 @@ def importance_log_marginal(
         Estimates and standard errors, each `[N]`.
 
     Raises:
-        DataError: x has the wrong shape, holds NaN or infinity, or values outside [0, 1] for a Bernoulli likelihood.
-        ModelError: samples, batch_size, chunk_size or seed are not as said, or the encoder's layer cannot be drawn
-            by seed.
+        DataError: x has the wrong shape, holds NaN or infinity, or values outside [0, 1] for a Bernoulli likelihood; y
+            has another shape or type, or a label is out of range.
+        ModelError: y is missing, or the model takes none; samples, batch_size, chunk_size or seed are not as said, or
+            the encoder's layer cannot be drawn by seed.
     """
-    x, seeds = _check(vae, x, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
-    rv = checks.probe(vae.encoder, vae.event_shape, "encoder")
+    x, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
+    condition = _condition(vae, y, len(x))
+    one = {name: value[:1] for name, value in condition.items()}
+    rv = checks.probe(vae.given(**one).encoder, vae.event_shape, "encoder")
     layer, of_one_row = rv.layer, rv.named_parameters
     if layer is None or of_one_row is None or layer.num_uniforms is None:
         name = "DistributionLambda" if layer is None else type(layer).__name__
@@ -97,22 +102,24 @@ def importance_log_marginal(
             f"Importance sampling draws z by seed, and the encoder's layer {name} cannot be drawn from a fixed number "
             "of uniforms. End the encoder in a layer that can, such as tfpvae.layers.MultivariateNormalDiag."
         )
-    x_and_uniforms = _signature(vae, layer.num_uniforms)
+    signature = _signature(vae, condition, layer.num_uniforms)
     of_q = {name: _any_rows(value) for name, value in of_one_row.items()}
 
-    @tf.function(input_signature=[*x_and_uniforms, of_q])
-    def log_weights(x: tf.Tensor, uniforms: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
+    @tf.function(input_signature=[*signature, of_q])
+    def log_weights(
+        x: tf.Tensor, y: dict[str, tf.Tensor], uniforms: tf.Tensor, parameters: dict[str, tf.Tensor]
+    ) -> tf.Tensor:
         # Layers draw one latent per row: the chunk's draws are made one after the other.
         spec = tf.TensorSpec([None, vae.latent_size], uniforms.dtype)
         z = tf.map_fn(lambda u: layer.draw(parameters, u), uniforms, fn_output_signature=spec)
-        return log_joint(vae, x, z) - layer.distribution(**parameters).log_prob(z)
+        return log_joint(vae.given(**y), x, z) - layer.distribution(**parameters).log_prob(z)
 
-    def prepare(x: tf.Tensor) -> _LogWeights:
-        parameters = vae.encode(x).named_parameters
-        return lambda x, uniforms: log_weights(x, uniforms, parameters)
+    def prepare(x: tf.Tensor, y: dict[str, tf.Tensor]) -> _LogWeights:
+        parameters = vae.given(**y).encode(x).named_parameters
+        return lambda x, y, uniforms: log_weights(x, y, uniforms, parameters)
 
     stream = (layer.num_uniforms, POSTERIOR)
-    return _estimate(vae, x, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
+    return _estimate(vae, x, condition, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
 
 
 def monte_carlo_log_marginal(
@@ -121,6 +128,7 @@ def monte_carlo_log_marginal(
     samples: int = 5000,
     seed: Seeds = 0,
     *,
+    y: Any = None,
     batch_size: int = _BATCH_SIZE,
     chunk_size: int = _CHUNK_SIZE,
     progress: Callable[[int], None] = lambda done: None,
@@ -138,18 +146,20 @@ def monte_carlo_log_marginal(
     Args, returns and errors are those of `importance_log_marginal`, but that it is the prior that must be drawn by
     seed.
     """
-    x, seeds = _check(vae, x, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
+    x, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
+    condition = _condition(vae, y, len(x))
     num_uniforms = vae.prior.num_uniforms
     if num_uniforms is None:
         raise ModelError(f"Prior {type(vae.prior).__name__} cannot be drawn by seed.")
 
-    @tf.function(input_signature=_signature(vae, num_uniforms))
-    def log_weights(x: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=_signature(vae, condition, num_uniforms))
+    def log_weights(x: tf.Tensor, y: dict[str, tf.Tensor], uniforms: tf.Tensor) -> tf.Tensor:
         z = vae.sample_prior(tf.reshape(uniforms, [-1, num_uniforms]))
-        return log_likelihood(vae, x, tf.reshape(z, [tf.shape(uniforms)[0], -1, vae.latent_size]))
+        return log_likelihood(vae.given(**y), x, tf.reshape(z, [tf.shape(uniforms)[0], -1, vae.latent_size]))
 
     stream = (num_uniforms, LATENT)
-    return _estimate(vae, x, seeds, samples, batch_size, chunk_size, progress, lambda x: log_weights, *stream)
+    prepare = lambda x, y: log_weights  # noqa: E731
+    return _estimate(vae, x, condition, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
 
 
 def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:
@@ -162,23 +172,33 @@ def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:
     return (low.astype(np.uint64) | (high.astype(np.uint64) << np.uint64(32))).view(np.int64)
 
 
-def _check(vae: VAE, x: Any, seed: Seeds, **counts: int) -> tuple[np.ndarray, np.ndarray]:
+def _check(vae: VAE, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[np.ndarray, np.ndarray]:
     """The data as an array `[N, *event_shape]`, and the seeds of its rows, int64 `[N]`."""
     for name, count in counts.items():
         check_count(name, count)
     x = np.asarray(x)
     if not vae.built:
-        vae.build((None, *x.shape[1:]))
+        vae.build((x.shape, np.shape(y)) if isinstance(vae, ConditionalVAE) else x.shape)
     checks.check_array(x, vae.event_shape, vae.bernoulli, "x")
     if vae.bernoulli:
         checks.warn_of_grey(x, "x")
     return x, sampling.as_seeds(len(x), seed).numpy()
 
 
-def _signature(vae: VAE, num_uniforms: int) -> list[tf.TensorSpec]:
-    """Of `(x, uniforms)`, with any number of rows and draws: the last batch and chunk are not traced anew."""
+def _condition(vae: VAE, y: Any, rows: int) -> dict[str, tf.Tensor]:
+    """`{"y": ...}` for so many rows, or `{}` for a model that takes none."""
+    if not isinstance(vae, ConditionalVAE):
+        if y is not None:
+            raise ModelError(f"{type(vae).__name__} takes no y: it has no condition. Received: y of {type(y).__name__}")
+        return {}
+    return {"y": vae.given_for(y, rows).given}
+
+
+def _signature(vae: VAE, condition: dict[str, tf.Tensor], num_uniforms: int) -> list[Any]:
+    """Of `(x, y, uniforms)`, with any number of rows and draws: the last batch and chunk are not traced anew."""
     return [
         tf.TensorSpec([None, *vae.event_shape], vae.variable_dtype),
+        {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in condition.items()},
         tf.TensorSpec([None, None, num_uniforms], tf.float32),
     ]
 
@@ -192,12 +212,13 @@ def _any_rows(parameter: tf.Tensor) -> tf.TensorSpec:
 def _estimate(
     vae: VAE,
     x: np.ndarray,
+    condition: dict[str, tf.Tensor],
     seeds: np.ndarray,
     samples: int,
     batch_size: int,
     chunk_size: int,
     progress: Callable[[int], None],
-    prepare: Callable[[tf.Tensor], _LogWeights],
+    prepare: Callable[[tf.Tensor, dict[str, tf.Tensor]], _LogWeights],
     num_uniforms: int,
     stream: int,
 ) -> LogMarginal:
@@ -206,12 +227,13 @@ def _estimate(
     for start in range(0, len(x), batch_size):
         rows = slice(start, start + batch_size)
         batch = tf.cast(tf.constant(x[rows]), vae.variable_dtype)
-        log_weights, mean = prepare(batch), _LogMeanExp(len(seeds[rows]))
+        y = {name: value[rows] for name, value in condition.items()}
+        log_weights, mean = prepare(batch, y), _LogMeanExp(len(seeds[rows]))
         for first in range(0, samples, chunk_size):
             chunk = sample_seeds(seeds[rows], first, min(chunk_size, samples - first))
             # In NumPy, whose uint32 is ten times as fast as the int64 of the exportable form; the bits are the same.
             uniforms = uniform(chunk.ravel(), num_uniforms, stream).reshape(*chunk.shape, num_uniforms)
-            mean.add(log_weights(batch, tf.constant(uniforms)).numpy())
+            mean.add(log_weights(batch, y, tf.constant(uniforms)).numpy())
         log_marginal[rows], standard_error[rows] = mean.value(), mean.standard_error()
         progress(min(start + batch_size, len(x)))
     return LogMarginal(log_marginal, standard_error, samples)

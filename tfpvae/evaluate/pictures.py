@@ -1,24 +1,294 @@
-"""Pictures of what a model does: reconstructions, samples, the course of training."""
+"""Pictures of what a model does: reconstructions, samples, what its latents are for, the course of training."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image
 
-from tfpvae.images import grid, labelled_rows
-from tfpvae.models import VAE
+from tfpvae.errors import DataError, ModelError
+from tfpvae.evaluate.latents import ActiveUnits, active_units, posterior_means
+from tfpvae.evaluate.rows import checked
+from tfpvae.images import grid, labelled_rows, to_uint8
+from tfpvae.layers.kl import as_gaussian
+from tfpvae.models import VAE, sampling
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CHANNELS: Final = (1, 3, 4)
+_POINTS: Final = 5000
+"""More of them than this make a scatter plot no clearer."""
+_NAMED_COLORS: Final = 10
+_BLUE: Final = "#4477aa"
+_GREY: Final = "#bbbbbb"
 
 
-def reconstructions(vae: VAE, x: np.ndarray) -> Image.Image:
-    """Images `[N, H, W, C]` above their reconstructions."""
-    return labelled_rows([("images", x), ("reconstructions", np.asarray(vae.reconstruct(x)))])
+def is_image(event_shape: Sequence[int]) -> bool:
+    """Whether an example is an image `[H, W]`, or `[H, W, C]` of 1, 3 or 4 channels."""
+    return len(event_shape) == 2 or (len(event_shape) == 3 and event_shape[-1] in _CHANNELS)
 
 
-def samples(vae: VAE, n: int, seed: int = 0) -> Image.Image:
-    """E[x given z] for n latents of the prior, seeds `seed` to `seed + n - 1`."""
-    return grid(np.asarray(vae.sample_mean(n, seed=seed)))
+def reconstructions(vae: VAE, x: np.ndarray, *, y: Any = None) -> Image.Image:
+    """Images `[N, H, W, C]` above their reconstructions; a conditional model's given y."""
+    return labelled_rows([("images", x), ("reconstructions", np.asarray(vae.reconstruct(x, **_given(y))))])
+
+
+def samples(vae: VAE, n: int, seed: int = 0, *, y: Any = None) -> Image.Image:
+    """E[x given z] for n latents of the prior, seeds `seed` to `seed + n - 1`; a conditional model's given y."""
+    return grid(np.asarray(vae.sample_mean(n, seed=seed, **_given(y))))
+
+
+def latent_traversals(vae: VAE, x: np.ndarray, steps: int = 11, latents: int = 10, *, y: Any = None) -> Image.Image:
+    """E[x given z] as one latent moves and the others stay: a row for each, the most active first.
+
+    A latent moves over three standard deviations of the prior to either side where the prior is Gaussian, else over
+    those of its posterior means. The others stay where the first example has them.
+
+    Args:
+        vae: a model of images.
+        x: `[N, *event_shape]`: the first is varied, all tell which latents are active.
+        steps: how many values each takes.
+        latents: how many latents, at most.
+        y: of a conditional model, one for each row or one for all.
+
+    Raises:
+        DataError: x is not as said.
+        ModelError: the examples are no images.
+    """
+    _check_images(vae)
+    data = checked(vae, x, y)
+    means = posterior_means(vae, data).mean(axis=0)
+    units = active_units(vae, x, y=y) if len(x) > 1 else ActiveUnits(np.zeros(vae.latent_size), 0.0)
+    rows = units.most_active[:latents]
+    loc, scale, unit = _spread(vae, means)
+    deviations = np.linspace(-3, 3, steps)
+    z = np.tile(means[0], (len(rows), steps, 1))
+    for row, d in enumerate(rows):
+        z[row, :, d] = loc[d] + scale[d] * deviations
+    figure, axes = _tiles(_decoded(vae, z, data.first(1).y))
+    axes.set_title("One latent moves, the others stay as in the first example")
+    axes.set_xlabel(f"value of the latent, in standard deviations of {unit}")
+    axes.set_xticks(range(steps), [f"{d:+.1f}" if d else "0" for d in deviations])
+    axes.set_ylabel("latent, the most active first")
+    axes.set_yticks(range(len(rows)), [f"$z_{{{d}}}$" for d in rows])
+    return _picture(figure)
+
+
+def latent_map(vae: VAE, x: np.ndarray, labels: Any = None, *, y: Any = None) -> Image.Image:
+    """Where examples lie in the space of z: their posterior means, coloured by label.
+
+    Two latents are drawn as they are. Of more, the two most active are, and beside them the means' two principal
+    components.
+
+    Args:
+        vae: the model, of two latents or more.
+        x: `[N, *event_shape]`, of which at most 5,000 are drawn.
+        labels: `[N]`, whole numbers, names or other numbers; None draws all alike.
+        y: of a conditional model, one for each row or one for all.
+
+    Raises:
+        DataError: x is not as said, or there are not N labels.
+        ModelError: the model has one latent.
+    """
+    from matplotlib.figure import Figure
+
+    if vae.latent_size < 2:
+        raise ModelError("A map of the latents needs two of them. Received: a model with one latent")
+    data = checked(vae, x, y)
+    if labels is not None and np.shape(labels) != (len(x),):
+        raise DataError(f"labels must be one for each of {len(x)} examples. Received: shape {list(np.shape(labels))}")
+    means = posterior_means(vae, data.first(_POINTS)).mean(axis=0)
+    labels = None if labels is None else np.asarray(labels)[:_POINTS]
+    if vae.latent_size == 2:
+        panels = [("Posterior means of the examples", means, "$z_0$", "$z_1$")]
+    else:
+        a, b = np.argsort(-means.var(axis=0), kind="stable")[:2]
+        centred = means - means.mean(axis=0)
+        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+        share = singular**2 / max(float((singular**2).sum()), 1e-30)
+        panels = [
+            ("Posterior means: the two most active latents", means[:, [a, b]], f"$z_{{{a}}}$", f"$z_{{{b}}}$"),
+            (
+                f"Posterior means: principal components, {share[:2].sum():.0%} of the variance",
+                centred @ directions[:2].T,
+                f"first component ({share[0]:.0%})",
+                f"second component ({share[1]:.0%})",
+            ),
+        ]
+    figure = Figure(figsize=(6.2 * len(panels), 5.6), layout="constrained")
+    for axes, (title, points, horizontal, vertical) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        _scatter(axes, points, labels, last=title == panels[-1][0])
+        axes.set_title(title)
+        axes.set_xlabel(horizontal)
+        axes.set_ylabel(vertical)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.grid(alpha=0.3)
+    return _picture(figure)
+
+
+def latent_grid(vae: VAE, steps: int = 15, *, y: Any = None) -> Image.Image:
+    """E[x given z] over a grid of two latents, as far apart as the prior puts equal probability between them [KW14].
+
+    Args:
+        vae: a model of images with two latents and a Gaussian prior, in which they are independent.
+        steps: how many values of each.
+        y: of a conditional model, one for all.
+
+    Raises:
+        ModelError: the model is another one.
+    """
+    _check_images(vae)
+    prior = as_gaussian(vae.prior.distribution())
+    if vae.latent_size != 2 or prior is None or not prior.diagonal:
+        raise ModelError(
+            "A grid of decoded latents needs two latents with independent Gaussians for a prior. "
+            f"Received: {vae.latent_size} latents with prior {type(vae.prior).__name__}"
+        )
+    loc, scale = (np.broadcast_to(t, [2]).astype(np.float64) for t in (prior.loc, prior.scale))
+    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / steps) for i in range(steps)])
+    first, second = loc[0] + scale[0] * quantiles, loc[1] + scale[1] * quantiles[::-1]  # Upwards, as on any map.
+    z = np.stack(np.meshgrid(first, second), axis=-1)
+    figure, axes = _tiles(_decoded(vae, z, _given(y)))
+    every = slice(None, None, max(1, steps // 7))
+    axes.set_title("E[x|z] at the prior's quantiles")
+    axes.set_xlabel("$z_0$")
+    axes.set_xticks(np.arange(steps)[every], [f"{value:.1f}" for value in first[every]])
+    axes.set_ylabel("$z_1$")
+    axes.set_yticks(np.arange(steps)[every], [f"{value:.1f}" for value in second[every]])
+    return _picture(figure)
+
+
+def interpolations(vae: VAE, x: np.ndarray, steps: int = 11, *, y: Any = None) -> Image.Image:
+    """From one image to the next through the latents: E[x given z] on the line between their posterior means.
+
+    Args:
+        vae: a model of images.
+        x: images `[2 N, *event_shape]`: a row for each pair.
+        steps: how many points of the line, its ends included.
+        y: of a conditional model, one for each row or one for all; a pair is decoded given that of its first image.
+
+    Raises:
+        DataError: x is not as said.
+        ModelError: the examples are no images.
+    """
+    _check_images(vae)
+    if len(x) < 2:
+        raise DataError("x must hold at least two images to go between. Received: one")
+    data = checked(vae, x, y).first(len(x) // 2 * 2)
+    means, x = posterior_means(vae, data).mean(axis=0), data.x
+    given = {name: np.repeat(value[::2], steps, axis=0) for name, value in data.y.items()}
+    share = np.linspace(0, 1, steps)
+    z = means[::2, None] * (1 - share[:, None]) + means[1::2, None] * share[:, None]
+    between = _decoded(vae, z, given)
+    rows = np.concatenate([x[::2, None], between, x[1::2, None]], axis=1)
+    figure, axes = _tiles(rows)
+    axes.set_title("From one test image to another, on the line between their latents")
+    axes.set_xlabel("how far along the line; the test images themselves at both ends")
+    axes.set_xticks(range(steps + 2), ["image", *(f"{s:.0%}" for s in share), "image"])
+    axes.set_yticks([])
+    return _picture(figure)
+
+
+def kl_per_unit(kl: np.ndarray) -> Image.Image:
+    """The KL of each latent as bars, the largest first.
+
+    Args:
+        kl: `[D]`, in nats, as of `kl_per_latent`.
+    """
+    order = np.argsort(-np.asarray(kl), kind="stable")
+    figure, axes = _bars(np.asarray(kl)[order], order, _BLUE)
+    axes.set_title(f"KL of each latent: {np.sum(kl):.2f} nats in all")
+    axes.set_ylabel("KL(q($z_d$|x) || p($z_d$)), nats per example")
+    return _picture(figure)
+
+
+def activity(units: ActiveUnits) -> Image.Image:
+    """The variance of each latent's posterior mean as bars, the largest first, and the threshold of activity."""
+    order = units.most_active
+    values = np.maximum(units.variances[order], 1e-6)
+    figure, axes = _bars(values, order, [_BLUE if units.active[d] else _GREY for d in order])
+    axes.set_yscale("log")
+    axes.axhline(units.threshold, color="#aa3377", linestyle="--", label=f"active above {units.threshold:g}")
+    axes.set_title(f"Activity of each latent: {units.num_active} of {len(order)} active")
+    axes.set_ylabel("variance of E$_q$[$z_d$] over the examples")
+    axes.legend()
+    return _picture(figure)
+
+
+def points(vae: VAE, x: np.ndarray, seed: int = 0, *, y: Any = None) -> Image.Image:
+    """Examples that are points of a plane, their reconstructions, and as many samples of the model.
+
+    Args:
+        vae: a model with event shape `[2]`.
+        x: `[N, 2]`.
+        seed: of the first sample.
+        y: of a conditional model, one for each row or one for all.
+
+    Raises:
+        ModelError: the examples have not two values.
+    """
+    from matplotlib.figure import Figure
+
+    if vae.event_shape != (2,):
+        raise ModelError(f"Points of a plane have event shape [2]. Received: {list(vae.event_shape)}")
+    x, given = checked(vae, x, y).first(_POINTS)
+    figure = Figure(figsize=(13, 5.0), layout="constrained")
+    panels = {
+        "data": x,
+        "reconstructions E[x|z]": np.asarray(vae.reconstruct(x, **given)),
+        "samples of the model": np.asarray(vae.sample(len(x), seed=seed, **given)),
+    }
+    everything = np.concatenate(list(panels.values()))
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    middle, half = (low + high) / 2, 0.55 * max(float((high - low).max()), 1e-6)
+    for axes, (title, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        _scatter(axes, values, None, last=False)
+        axes.set_title(title)
+        axes.set_xlabel("$x_0$")
+        axes.set_ylabel("$x_1$")
+        axes.set_xlim(middle[0] - half, middle[0] + half)
+        axes.set_ylim(middle[1] - half, middle[1] + half)
+        axes.set_aspect("equal")
+        axes.grid(alpha=0.3)
+    return _picture(figure)
+
+
+def curves(vae: VAE, x: np.ndarray, *, y: Any = None) -> Image.Image:
+    """Examples that are no images, value by value, with their reconstructions: the first six.
+
+    Args:
+        vae: the model.
+        x: `[N, *event_shape]`.
+        y: of a conditional model, one for each row or one for all.
+    """
+    from matplotlib.figure import Figure
+
+    x, given = checked(vae, x, y).first(6)
+    drawn = np.asarray(vae.reconstruct(x, **given))
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True, sharey=True).flat
+    for i, axes in enumerate(panels):
+        if i >= len(x):
+            axes.set_visible(False)
+            continue
+        axes.plot(x[i].ravel(), color=_GREY, linewidth=3, label="example")
+        axes.plot(drawn[i].ravel(), color=_BLUE, linewidth=1, label="reconstruction")
+        axes.set_title(f"test example {i}")
+        axes.set_xlabel("index of the value")
+        axes.set_ylabel("x")
+        axes.label_outer()
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        if i == 0:
+            figure.legend(loc="outside upper right", ncols=2)
+    return _picture(figure)
 
 
 def history(metrics: dict[str, list[float]]) -> Image.Image:
@@ -26,7 +296,7 @@ def history(metrics: dict[str, list[float]]) -> Image.Image:
 
     Args:
         metrics: the values of each epoch by metric, as in the `history` that `fit` returns; those of validation have
-            names that begin with `val_`.
+            names that begin with `val_`. `val_log_marginal`, where there is one, is drawn beside the ELBO.
     """
     # pyplot would keep global state and look for a display.
     from matplotlib.figure import Figure
@@ -34,15 +304,117 @@ def history(metrics: dict[str, list[float]]) -> Image.Image:
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     titles = {"elbo": "ELBO", "log_likelihood": "log p(x|z)", "kl": "KL(q(z|x) || p(z))"}
     for axes, (metric, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
-        for key, label in ((metric, "training"), (f"val_{metric}", "test")):
-            values = metrics.get(key, [])
-            axes.plot(range(1, len(values) + 1), values, label=label)
+        lines = [(metric, "training"), (f"val_{metric}", "test")]
+        if metric == "elbo" and "val_log_marginal" in metrics:
+            lines.append(("val_log_marginal", "log p(x), held out"))
+        for key, label in lines:
+            if values := metrics.get(key):
+                axes.plot(range(1, len(values) + 1), values, label=label)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.set_ylabel("nats per example")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
+    return _picture(figure)
+
+
+def _check_images(vae: VAE) -> None:
+    if not is_image(vae.event_shape):
+        raise ModelError(
+            "Only images [H, W], or [H, W, C] of 1, 3 or 4 channels, can be drawn side by side. "
+            f"This model's event shape is {list(vae.event_shape)}"
+        )
+
+
+def _given(y: Any) -> dict[str, Any]:
+    """A conditional model's y as its methods take it; other models' take none."""
+    return {} if y is None else {"y": y}
+
+
+def _decoded(vae: VAE, z: np.ndarray, given: dict[str, Any]) -> np.ndarray:
+    """E[x given z]: `[R, C, D]` -> `[R, C, *event_shape]`."""
+    means = sampling.mean(vae.decode(z.reshape(-1, z.shape[-1]).astype(np.float32), **given)).numpy()
+    return means.reshape(*z.shape[:-1], *vae.event_shape)
+
+
+def _spread(vae: VAE, means: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """Where each latent lies and how wide it is, `[D]` each, and of what that is."""
+    prior = as_gaussian(vae.prior.distribution())
+    if prior is not None and prior.diagonal:
+        loc, scale = (np.broadcast_to(t, [vae.latent_size]).astype(np.float64) for t in (prior.loc, prior.scale))
+        return loc, scale, "the prior"
+    return means.mean(axis=0), means.std(axis=0), "its posterior means"
+
+
+def _tiles(images: np.ndarray) -> tuple[Figure, Any]:
+    """A figure of images `[R, C, H, W]` or `[R, C, H, W, channels]`; that of row r, column c is centred on (c, r)."""
+    from matplotlib.figure import Figure
+
+    if images.ndim == 4:
+        images = images[..., None]
+    R, C, H, W, channels = images.shape
+    gap = max(1, round(min(H, W) / 14))
+    canvas = np.full([R * (H + gap), C * (W + gap), channels], 255, np.uint8)
+    for r in range(R):
+        for c in range(C):
+            top, left = r * (H + gap) + gap // 2, c * (W + gap) + gap // 2
+            canvas[top : top + H, left : left + W] = to_uint8(images[r, c].astype(np.float32))
+    tile = min(0.9, 11 / max(R, C))  # inches
+    figure = Figure(figsize=(max(C * tile, 5.5) + 1.0, R * tile * H / W + 1.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(
+        canvas[..., 0] if channels == 1 else canvas,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        extent=(-0.5, C - 0.5, R - 0.5, -0.5),
+        aspect=H / W,
+        interpolation="nearest",
+    )
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def _bars(values: np.ndarray, order: np.ndarray, color: Any) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(min(14, max(6, 0.3 * len(values) + 2)), 4), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(len(values)), values, color=color)
+    every = slice(None, None, max(1, len(values) // 40))
+    axes.set_xticks(np.arange(len(values))[every], order[every], rotation=90 if len(values) > 20 else 0)
+    axes.set_xlabel("latent, sorted")
+    axes.margins(x=0.02)
+    axes.grid(axis="y", alpha=0.3)
+    return figure, axes
+
+
+def _scatter(axes: Any, values: np.ndarray, labels: np.ndarray | None, last: bool) -> None:
+    """Points `[N, 2]`; the legend goes with the last panel."""
+    style = {"s": 9, "alpha": 0.7, "linewidths": 0}
+    if labels is None:
+        axes.scatter(*values.T, color=_BLUE, **style)
+        return
+    names = np.unique(labels)
+    if labels.dtype.kind == "f" and len(names) > _NAMED_COLORS:
+        drawn = axes.scatter(*values.T, c=labels, cmap="viridis", **style)
+        if last:
+            axes.figure.colorbar(drawn, ax=axes, label="label")
+        return
+    from matplotlib import colormaps
+
+    colors = colormaps["tab10" if len(names) <= _NAMED_COLORS else "tab20"]
+    for i, name in enumerate(names):
+        axes.scatter(*values[labels == name].T, color=colors(i % colors.N), label=str(name), **style)
+    if last:
+        axes.legend(title="label", loc="center left", bbox_to_anchor=(1.01, 0.5), markerscale=2.5)
+
+
+def _picture(figure: Figure) -> Image.Image:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return Image.open(file)

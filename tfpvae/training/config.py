@@ -10,7 +10,9 @@ from typing import Any
 
 from tfpvae.data import DATA_SETS, Binarize, default_binarize
 from tfpvae.errors import RunError
-from tfpvae.training.networks import LIKELIHOODS, NETWORKS
+from tfpvae.objectives import Elbo, Iwae, Objective
+from tfpvae.schedules import KLWarmUp
+from tfpvae.training.networks import LIKELIHOODS, NETWORKS, PRIORS
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class TrainConfig:
         model: "mlp" (dense layers) or "conv" (convolutions).
         latent: D, the number of latent dimensions.
         likelihood: "bernoulli" or "normal".
+        prior: "standard", "mixture", "vamp" or "flow".
+        k: draws of the bound: 1 is the ELBO, more the importance-weighted bound.
+        beta: the factor of the KL, reached after `kl_warm_up`.
+        kl_warm_up: training steps over which that factor rises from 0.
         epochs: passes over the training data.
         batch_size: examples per step.
         learning_rate: Adam's, at the start; it falls to zero along a cosine.
@@ -34,19 +40,25 @@ class TrainConfig:
     model: str = "mlp"
     latent: int = 16
     likelihood: str = "bernoulli"
+    prior: str = "standard"
+    k: int = 1
+    beta: float = 1.0
+    kl_warm_up: int = 0
     epochs: int = 20
     batch_size: int = 128
     learning_rate: float = 1e-3
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, choices in (("model", NETWORKS), ("likelihood", LIKELIHOODS)):
+        for key, choices in (("model", NETWORKS), ("likelihood", LIKELIHOODS), ("prior", PRIORS)):
             if getattr(self, key) not in choices:
                 raise RunError(f"{key} must be one of {', '.join(choices)}. Received: {key}={getattr(self, key)!r}")
-        for key in ("latent", "epochs", "batch_size"):
+        for key, least in (("latent", 1), ("k", 1), ("kl_warm_up", 0), ("epochs", 1), ("batch_size", 1)):
             value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise RunError(f"{key} must be an integer of at least 1. Received: {key}={value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise RunError(f"{key} must be an integer of at least {least}. Received: {key}={value!r}")
+        if not isinstance(self.beta, int | float) or not 0 <= self.beta < math.inf:
+            raise RunError(f"beta must be a number of 0 or more. Received: beta={self.beta!r}")
         if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < math.inf:
             raise RunError(f"learning_rate must be a number above 0. Received: learning_rate={self.learning_rate!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
@@ -56,6 +68,11 @@ class TrainConfig:
         if self.data not in DATA_SETS and Path(self.data).exists():
             # A run must find its data again from wherever it is opened.
             object.__setattr__(self, "data", str(Path(self.data).resolve()))
+
+    def objective(self) -> Objective:
+        """What the run maximises."""
+        beta = KLWarmUp(self.kl_warm_up, end=self.beta) if self.kl_warm_up else self.beta
+        return Elbo(beta) if self.k == 1 else Iwae(self.k, beta)
 
     def to_json(self) -> dict[str, Any]:
         """The settings by name, as JSON takes them."""

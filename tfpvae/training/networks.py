@@ -11,6 +11,8 @@ import keras
 
 from tfpvae import layers as tfpl
 from tfpvae.models import VAE
+from tfpvae.objectives import Objective
+from tfpvae.priors import FlowPrior, MixturePrior, Prior, VampPrior
 
 ImageShape = tuple[int, int, int]
 
@@ -39,6 +41,15 @@ LIKELIHOODS: Final = {
 }
 
 
+PRIORS: Final[dict[str, Callable[[int], Prior | None]]] = {
+    "standard": lambda latent: None,
+    "mixture": lambda latent: MixturePrior(latent, components=100),
+    "vamp": lambda latent: VampPrior(components=500),
+    "flow": lambda latent: FlowPrior(latent),
+}
+"""Makes p(z) for D latents; None is N(0, I)."""
+
+
 def _pixel_parameters(heads: list[keras.KerasTensor]) -> keras.KerasTensor:
     """The likelihood layer's input from one flat head per parameter, the scale bounded below."""
     if len(heads) == 1:
@@ -53,7 +64,14 @@ def _posterior(x: keras.KerasTensor, hidden: keras.KerasTensor, latent: int) -> 
     return keras.Model(x, tfpl.MultivariateNormalDiag(latent)(params), name="encoder")
 
 
-def mlp(shape: ImageShape, latent: int, likelihood: Likelihood, units: int = 512) -> VAE:
+def mlp(
+    shape: ImageShape,
+    latent: int,
+    likelihood: Likelihood,
+    prior: Prior | None = None,
+    objective: Objective | None = None,
+    units: int = 512,
+) -> VAE:
     """Two dense layers of `units` on either side."""
     x = keras.Input(shape)
     h = keras.layers.Flatten()(x)
@@ -66,10 +84,17 @@ def mlp(shape: ImageShape, latent: int, likelihood: Likelihood, units: int = 512
         h = keras.layers.Dense(units, "relu")(h)
     heads = [keras.layers.Dense(math.prod(shape))(h) for _ in range(likelihood.heads)]
     decoder = keras.Model(z, likelihood.layer(shape)(_pixel_parameters(heads)), name="decoder")
-    return VAE(encoder, decoder)
+    return VAE(encoder, decoder, prior, objective)
 
 
-def conv(shape: ImageShape, latent: int, likelihood: Likelihood, filters: tuple[int, int] = (32, 64)) -> VAE:
+def conv(
+    shape: ImageShape,
+    latent: int,
+    likelihood: Likelihood,
+    prior: Prior | None = None,
+    objective: Objective | None = None,
+    filters: tuple[int, int] = (32, 64),
+) -> VAE:
     """Two strided convolutions on either side, and a dense layer between them and the latents."""
     height, width, channels = shape
     x = h = keras.Input(shape)
@@ -89,7 +114,7 @@ def conv(shape: ImageShape, latent: int, likelihood: Likelihood, filters: tuple[
         keras.layers.Flatten()(keras.layers.Conv2D(channels, 3, padding="same")(h)) for _ in range(likelihood.heads)
     ]
     decoder = keras.Model(z, likelihood.layer(shape)(_pixel_parameters(heads)), name="decoder")
-    return VAE(encoder, decoder)
+    return VAE(encoder, decoder, prior, objective)
 
 
-NETWORKS: Final[dict[str, Callable[[ImageShape, int, Likelihood], VAE]]] = {"mlp": mlp, "conv": conv}
+NETWORKS: Final[dict[str, Callable[..., VAE]]] = {"mlp": mlp, "conv": conv}

@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import keras
+import numpy as np
 
 import tfpvae
 from tfpvae import data as tfpvae_data
 from tfpvae.data import Binarize, ImageData, is_binary, load
 from tfpvae.errors import RunError
-from tfpvae.evaluate import mean_score, pictures
+from tfpvae.evaluate import diagnose, measure, pictures
+from tfpvae.evaluate import report as write_report
+from tfpvae.evaluate.report import check_free as check_free_report
 from tfpvae.images import save_png
 from tfpvae.models import VAE
+from tfpvae.training.adam import FusedAdam
 from tfpvae.training.config import TrainConfig
-from tfpvae.training.networks import LIKELIHOODS, NETWORKS
+from tfpvae.training.networks import LIKELIHOODS, NETWORKS, PRIORS
 from tfpvae.training.run import (
     HISTORY,
     PICTURES,
@@ -87,8 +91,14 @@ def train(
             raise RunError(f"epochs must be at least {done}, as many as the run has. Received: epochs={config.epochs}")
         history = {name: values[:done] for name, values in previous.history().items()}
     else:
-        vae = NETWORKS[config.model](images.image_shape, config.latent, LIKELIHOODS[config.likelihood])
-        vae.compile(keras.optimizers.Adam(config.learning_rate))
+        vae = NETWORKS[config.model](
+            images.image_shape,
+            config.latent,
+            LIKELIHOODS[config.likelihood],
+            PRIORS[config.prior](config.latent),
+            config.objective(),
+        )
+        vae.compile(FusedAdam(config.learning_rate))
     run = (write_config if resume else create_run)(out, config, _about(images))
 
     if done < config.epochs:
@@ -114,19 +124,62 @@ def train(
     return run
 
 
-def evaluate(run: Run, progress: Callable[[int], None] = lambda done: None) -> dict[str, float]:
-    """The run's bound on its test images, one draw of z per image.
+def evaluate(
+    run: Run,
+    progress: Callable[[str], None] = lambda step: None,
+    *,
+    samples: int = 0,
+    images: int | None = None,
+    report: str | Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Measures the run's model on its test images.
 
-    Binary images and the z are drawn from the run's seed: the same call gives the same numbers.
+    Binary images and the z are drawn from the run's seed: the same call gives the same numbers. As many training images
+    as test images are measured too, to see whether the model overfits.
 
     Args:
         run: the run.
-        progress: called with the number of images done, after each batch.
+        progress: called with what is being done.
+        samples: how many draws for each image to estimate log p(x) by; 0 leaves it out.
+        images: how many test images, at most; None takes all.
+        report: a directory to write a report with pictures to.
+        overwrite: whether to replace the report that is there.
 
     Returns:
-        `elbo`, `log_likelihood` and `kl`, in nats per image, and `n`, the number of images.
+        What `tfpvae.evaluate.measure` finds, by name, as JSON takes it: `elbo`, `log_likelihood`, `kl` and so on in
+        nats per image, `n`, the number of images, and `findings`, what `tfpvae.evaluate.diagnose` says of it.
+
+    Raises:
+        RunError: `images` is no integer of at least 1, the report's directory is not free, or the run cannot be read.
+        ModelError: `samples` is no integer of 0 or more.
     """
-    return mean_score(run.model(), _test_data(run, run.data()), run.config.seed, progress)
+    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
+        raise RunError(f"images must be an integer of at least 1. Received: images={images!r}")
+    if report is not None:
+        check_free_report(Path(report), overwrite)
+    vae, loaded = run.model(), run.data()
+    x, x_train = (
+        np.concatenate([batch.numpy() for batch in _test_data(run, ImageData(loaded.name, part, part))])
+        for part in (loaded.x_test[:images], loaded.x_train[: len(loaded.x_test[:images])])
+    )
+    settings: dict[str, Any] = {
+        "samples": samples,
+        "seed": run.config.seed,
+        "batch_size": run.config.batch_size,
+        "progress": progress,
+    }
+    if report is None:
+        measured = measure(vae, x, x_train, **settings)
+    else:
+        about: dict[str, Any] = {
+            "history": run.history(),
+            "labels": None if loaded.y_test is None else loaded.y_test[: len(x)],
+            "title": f"{run.path.name}: {run.config.model} on {Path(run.config.data).name}",
+        }
+        measured = write_report(vae, x, report, x_train=x_train, overwrite=overwrite, **about, **settings).measurements
+    findings = [{"name": f.name, "level": f.level.value, "text": f.text} for f in diagnose(measured).findings]
+    return {**measured.to_json(), "findings": findings}
 
 
 def _test_data(run: Run, images: ImageData) -> Any:

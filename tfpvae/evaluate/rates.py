@@ -1,0 +1,143 @@
+"""The bound in the terms of coding: rate, distortion, bits per dimension.
+
+[ABD+18] Alemi, Poole, Fischer, Dillon, Saurous, Murphy: Fixing a broken ELBO. ICML 2018.
+[TOB16] Theis, van den Oord, Bethge: A note on the evaluation of generative models. ICLR 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfpvae.errors import DataError, ModelError
+from tfpvae.evaluate.rows import BATCH_SIZE, Mean, checked, mean_of, score_rows
+from tfpvae.layers.discretized_logistic import IndependentDiscretizedLogistic, MixtureDiscretizedLogistic
+from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
+from tfpvae.models import VAE, checks
+from tfpvae.random.seeds import Seeds
+
+
+class RateDistortion(NamedTuple):
+    """Where a model lies in the plane of rate and distortion, in nats per example."""
+
+    rate: Mean
+    """E KL(q(z given x) || p(z)): what it costs to send z."""
+    distortion: Mean
+    """-E log p(x given z): what it then costs to send x."""
+    elbo: Mean
+    """-(rate + distortion), with a standard error of its own: the two are not independent."""
+
+
+def rate_distortion(
+    vae: VAE,
+    x: Any,
+    seed: Seeds = 0,
+    *,
+    y: Any = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] = lambda done: None,
+) -> RateDistortion:
+    """R = E KL(q(z given x) || p(z)) and D = -E log p(x given z) [ABD+18, section 2].
+
+    Models of the same ELBO lie on a line R + D of this plane: from those that send nothing by z, R = 0, to those that
+    send all. The ELBO alone does not tell them apart.
+
+    Args:
+        vae: the model.
+        x: `[N, *event_shape]`.
+        seed: row i draws its one z by `seed + i`, or by `seed[i]`.
+        y: of a conditional model, one for each row or one for all.
+        batch_size: how many rows at once.
+        progress: called with the number of rows done, after each batch.
+
+    Raises:
+        DataError: x is not as said.
+        ModelError: the encoder's layer cannot be drawn by seed.
+    """
+    scores = score_rows(vae, checked(vae, x, y), seed, batch_size, progress)
+    return RateDistortion(
+        rate=mean_of(scores["kl"]), distortion=mean_of(-scores["log_likelihood"]), elbo=mean_of(scores["elbo"])
+    )
+
+
+def is_probability_mass(vae: VAE, x: Any, *, y: Any = None) -> bool:
+    """Whether the model's p(x) is a probability mass at this data, and not a density.
+
+    The two have no common measure: a mass is at most 1, and its logarithm counts nats of x; a density has the unit of
+    1/x, and is as high as one likes for data on a grid [TOB16, section 3.1].
+
+    Args:
+        vae: the model.
+        x: `[N, *event_shape]`.
+        y: of a conditional model, one for each row or one for all.
+
+    Raises:
+        DataError: the likelihood is Bernoulli, and x is not binary, or it is over 8-bit pixels k/255, and x is not:
+            p(x) is then neither.
+        ModelError: the likelihood is a distribution of which it is not known.
+    """
+    data = checked(vae, x, y)
+    x, given = data.x, data.first(1).y
+    p_x = vae.given(**given).decode(tf.zeros([1, vae.latent_size], vae.variable_dtype))
+    if vae.bernoulli and not ((x == 0) | (x == 1)).all():
+        raise DataError(
+            "The likelihood is Bernoulli, and x is not binary: p(x) is then neither a probability mass nor a density, "
+            "but a cross-entropy. Binarise the data (tfpvae.data.Binarize). Received: values such as "
+            f"{x[(x != 0) & (x != 1)].flat[0]}"
+        )
+    if isinstance(p_x.layer, IndependentDiscretizedLogistic | MixtureDiscretizedLogistic):
+        levels = np.asarray(x, np.float64) * 255
+        if (np.abs(levels - np.rint(levels)) > 1e-3).any():
+            raise DataError(
+                "The likelihood is over 8-bit pixels k/255, and x has other values: p(x) is then no probability mass. "
+                "Bring the images to the grid: np.round(x * 255) / 255."
+            )
+    return is_discrete(p_x)
+
+
+def is_discrete(p_x: DistributionTensor) -> bool:
+    """Whether a likelihood gives probability masses.
+
+    Raises:
+        ModelError: it cannot be told.
+    """
+    if p_x.layer is not None and p_x.named_parameters is not None:
+        return p_x.layer.discrete
+    if checks.is_bernoulli(p_x.tensor_distribution):
+        return True
+    try:
+        # TFP's way to say that an event space has no density.
+        return p_x.tensor_distribution.experimental_default_event_space_bijector() is None
+    except NotImplementedError as error:
+        raise ModelError(
+            "It cannot be told whether the likelihood is a density or a probability mass: "
+            f"{type(unwrap(p_x.tensor_distribution)).__name__}. End the decoder in a layer of tfpvae.layers."
+        ) from error
+
+
+def bits_per_dimension(log_prob: Any, event_shape: Sequence[int], *, discrete: bool) -> float:
+    """-log p(x) / (n ln 2), n values an example: bits that each value takes to send.
+
+    Args:
+        log_prob: log p(x) or a bound on it, in nats: a number, or one for each example, of which the mean is taken.
+            Of a bound from below it is a bound from above.
+        event_shape: the shape of one example.
+        discrete: whether `log_prob` is of a probability mass; see `is_probability_mass`.
+
+    Raises:
+        ModelError: it is a density, or the event has no values.
+    """
+    if not discrete:
+        raise ModelError(
+            "Bits per dimension are defined for discrete data. A density's logarithm is no number of bits: it changes "
+            "with the unit of x (pixels from 0 to 255 in place of 0 to 1 change it by 8 bits), and it has no bound. "
+            "Use a likelihood over the values themselves, such as IndependentDiscretizedLogistic for 8-bit pixels."
+        )
+    size = math.prod(event_shape)
+    if size < 1:
+        raise ModelError(f"event_shape must have at least one value. Received: event_shape={tuple(event_shape)}")
+    return -float(np.mean(np.asarray(log_prob, np.float64))) / (size * math.log(2))

@@ -1,0 +1,168 @@
+"""Callbacks that watch a model while it trains: collapse, log p(x) of held-out data, samples.
+
+[BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpvae.errors import RunError
+from tfpvae.evaluate import active_units, importance_log_marginal, pictures
+from tfpvae.images import save_png
+from tfpvae.objectives import check_count
+
+
+class CollapseAlarm(keras.callbacks.Callback):
+    """Warns, once, when latents die: when their posterior means no longer move with x [BGS16, section 5].
+
+    The number of active units is counted after each epoch, and put into the logs as `active_units`, where the history
+    and callbacks that come later in the list see it.
+
+    Args:
+        x: held-out data `[N, *event_shape]`; a few hundred examples are enough.
+        at_least: how many latents must stay active; None is half of the most that have been active, and at least one.
+        threshold: the variance of the posterior mean above which a latent is active.
+        start_from_epoch: how many epochs may pass before it warns: at the start of training few latents may be active
+            yet.
+        y: of a conditional model, one for each row of x or one for all.
+
+    Raises:
+        ModelError: `at_least` is not an integer of at least 1.
+    """
+
+    def __init__(
+        self, x: Any, at_least: int | None = None, threshold: float = 0.01, start_from_epoch: int = 1, y: Any = None
+    ) -> None:
+        super().__init__()
+        if at_least is not None:
+            check_count("at_least", at_least)
+        self.x, self.y = np.asarray(x), y
+        self.at_least, self.threshold, self.start_from_epoch = at_least, threshold, start_from_epoch
+        self.most = 0
+        self.warned = False
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        del logs
+        self.most, self.warned = 0, False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        count = active_units(self.model, self.x, self.threshold, y=self.y).num_active
+        self.most = max(self.most, count)
+        if logs is not None:
+            logs["active_units"] = count
+        wanted = self.at_least or max(1, math.ceil(self.most / 2))
+        if self.warned or epoch < self.start_from_epoch or count >= wanted:
+            return
+        self.warned = True
+        before = f", of {self.most} that have been" if self.most > count else ""
+        warnings.warn(
+            f"Posterior collapse: after epoch {epoch + 1} only {count} of {self.model.latent_size} latents are "
+            f"active{before}. The others say nothing of x, and rarely come back. Warm the KL up "
+            "(tfpvae.schedules.KLWarmUp), give each latent free bits (tfpvae.objectives.FreeBits), or weaken the "
+            "decoder.",
+            stacklevel=2,
+        )
+
+
+class LogMarginalEstimate(keras.callbacks.Callback):
+    """log p(x) of held-out data by importance sampling, every n epochs: `val_log_marginal` in the logs, in nats.
+
+    Between the epochs that measure it the last value stays in the logs, so that every epoch of the history has one.
+    Whatever reads it must come after this callback in the list; the history always does. To stop early on it:
+
+    ```python
+    vae.fit(x, epochs=1000, callbacks=[
+        LogMarginalEstimate(x_val, every=5),
+        keras.callbacks.EarlyStopping("val_log_marginal", mode="max", patience=15, restore_best_weights=True),
+    ])
+    ```
+
+    `patience` counts epochs, and should be a multiple of `every`. The draws are the same each time, so that what
+    changes is the model.
+
+    Args:
+        x: held-out data `[N, *event_shape]`. The decoder sees each example `samples` times: a few hundred will do.
+        samples: how many draws for each example.
+        every: n; the first epoch is measured, and every n-th after it.
+        seed: of the first example.
+        y: of a conditional model, one for each row of x or one for all.
+
+    Raises:
+        ModelError: `samples` or `every` is not an integer of at least 1.
+    """
+
+    name = "val_log_marginal"
+
+    def __init__(self, x: Any, samples: int = 100, every: int = 1, seed: int = 0, y: Any = None) -> None:
+        super().__init__()
+        check_count("samples", samples)
+        check_count("every", every)
+        self.x, self.y = np.asarray(x), y
+        self.samples, self.every, self.seed = samples, every, seed
+        self.last: float | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        del logs
+        self.last = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Also at the first epoch of a `fit` that goes on with `initial_epoch`: every epoch has a value.
+        if self.last is None or epoch % self.every == 0:
+            estimate = importance_log_marginal(self.model, self.x, self.samples, self.seed, y=self.y)
+            self.last = float(estimate.log_marginal.mean())
+        if logs is not None:
+            logs[self.name] = self.last
+
+
+class SamplePictures(keras.callbacks.Callback):
+    """Draws samples of the model as it trains: `samples-0001.png` after the first epoch, and so on.
+
+    The seeds are the same each time: the same latents, as the model comes to see them.
+
+    Args:
+        directory: where to; it is made.
+        every: how many epochs from one picture to the next; the last epoch has one too.
+        n: how many samples.
+        seed: of the first sample.
+        x: images `[N, H, W, C]` to draw with their reconstructions as well, as `reconstructions-0001.png`; None draws
+            none.
+        y: of a conditional model, what the samples, and the images x, are given: one for all.
+
+    Raises:
+        ModelError: `every` or `n` is not an integer of at least 1.
+    """
+
+    def __init__(
+        self, directory: str | Path, every: int = 1, n: int = 64, seed: int = 0, x: Any = None, y: Any = None
+    ) -> None:
+        super().__init__()
+        check_count("every", every)
+        check_count("n", n)
+        self.directory = Path(directory)
+        self.every, self.n, self.seed = every, n, seed
+        self.x = None if x is None else np.asarray(x)
+        self.y = y
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        del logs
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.directory} cannot be written: {error}") from error
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        del logs
+        if epoch % self.every and epoch + 1 != self.params.get("epochs"):
+            return
+        picture = pictures.samples(self.model, self.n, self.seed, y=self.y)
+        save_png(picture, self.directory / f"samples-{epoch + 1:04d}.png")
+        if self.x is not None:
+            picture = pictures.reconstructions(self.model, self.x, y=self.y)
+            save_png(picture, self.directory / f"reconstructions-{epoch + 1:04d}.png")
