@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+GUIDE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -26,6 +27,16 @@ def test_example(tmp_path):
             [float(n) for n in number.findall(theirs)], rel=0.05
         )
     assert (tmp_path / "models" / "digits" / "1" / "saved_model.pb").is_file()
+
+
+def test_the_guides_code_runs(tmp_path):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"log p\(x\) = -\d+\.\d nats, standard errors up to 0\.\d+", done.stdout)
+    assert "FactorizedBernoulli" in done.stdout or "factori" in done.stdout.lower()
 
 
 def test_links_lead_somewhere():

@@ -1,0 +1,396 @@
+"""Published test log-likelihoods of binarised MNIST, reached again.
+
+    python benchmarks/published.py --row vae-1 [--data mnist.npz] [--out runs/published]
+    python benchmarks/published.py --list
+
+Trains the row's model, and prints its test negative log-likelihood, by importance sampling with 5,000 draws an image,
+beside the published figure. The training images are binarised afresh in each epoch, the 10,000 test images once, from
+a seed. Sizes and evaluation are the papers'; the training schedule is this file's.
+
+An interrupted row goes on where it stopped when it is started again: training from the last saved epoch, the evaluation
+from the last saved thousand images. A row that ran as it stands here is written into benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import tfpvae.data
+from tfpvae import layers as tfpl
+from tfpvae import priors
+from tfpvae.errors import TfpvaeError
+from tfpvae.evaluate import importance_log_marginal
+from tfpvae.models import VAE
+from tfpvae.objectives import DReG, Elbo, Iwae, Objective
+from tfpvae.schedules import KLWarmUp
+from tfpvae.training import FusedAdam
+from tfpvae.training.run import save_model, write_json
+
+HERE: Final = Path(__file__).parent
+RESULTS: Final = HERE / "RESULTS.md"
+SHAPE: Final = (28, 28, 1)
+TEST_SEED: Final = 0
+"""Binarises the test images, and draws the latents of the evaluation: image i uses seed i."""
+EVALUATED_AT_ONCE: Final = 1000
+SAVE_SECONDS: Final = 60.0
+
+
+def tanh(units: int) -> keras.layers.Layer:
+    return keras.layers.Dense(units, "tanh")
+
+
+def gated(units: int) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """A dense layer times the sigmoid of another [DFAG17]."""
+    value, gate = keras.layers.Dense(units), keras.layers.Dense(units, "sigmoid")
+    return lambda h: value(h) * gate(h)
+
+
+def gated_conv(filters: int, size: int, stride: int = 1) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    value = keras.layers.Conv2D(filters, size, stride, padding="same")
+    gate = keras.layers.Conv2D(filters, size, stride, padding="same", activation="sigmoid")
+    return lambda h: value(h) * gate(h)
+
+
+def through(h: keras.KerasTensor, *parts: Callable[[keras.KerasTensor], keras.KerasTensor]) -> keras.KerasTensor:
+    for part in parts:
+        h = part(h)
+    return h
+
+
+def gaussian(h: keras.KerasTensor, size: int) -> keras.KerasTensor:
+    """A diagonal Gaussian of `size` values whose mean and scale are linear in h."""
+    return tfpl.MultivariateNormalDiag(size)(keras.layers.Dense(tfpl.MultivariateNormalDiag.params_size(size))(h))
+
+
+def bernoulli(h: keras.KerasTensor) -> keras.KerasTensor:
+    return tfpl.IndependentBernoulli(SHAPE)(keras.layers.Dense(math.prod(SHAPE), name="pixels")(h))
+
+
+def flat(x: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.layers.Flatten()(x)
+
+
+def burda_1(objective: Objective) -> VAE:
+    """784-200-200, 50 latents [BGS16, sec. 5 and appendix C]."""
+    x, z = keras.Input(SHAPE), keras.Input((50,))
+    encoder = keras.Model(x, gaussian(through(flat(x), tanh(200), tanh(200)), 50))
+    decoder = keras.Model(z, bernoulli(through(z, tanh(200), tanh(200))))
+    return VAE(encoder, decoder, objective=objective)
+
+
+def burda_2(objective: Objective) -> VAE:
+    """784-200-200, 100 latents, 100-100, 50 latents [BGS16, sec. 5 and appendix C]."""
+    from tfpvae.models import HierarchicalVAE
+
+    x, z1, z2 = keras.Input(SHAPE, name="x"), keras.Input((100,), name="z1"), keras.Input((50,), name="z2")
+    return HierarchicalVAE(
+        posteriors={
+            "z1": keras.Model(x, gaussian(through(flat(x), tanh(200), tanh(200)), 100)),
+            "z2": keras.Model(z1, gaussian(through(z1, tanh(100), tanh(100)), 50)),
+        },
+        conditionals={"z1": keras.Model(z2, gaussian(through(z2, tanh(100), tanh(100)), 100))},
+        decoder=keras.Model(z1, bernoulli(through(z1, tanh(200), tanh(200)))),
+        objective=objective,
+    )
+
+
+def vamp(objective: Objective) -> VAE:
+    """784-300-300 gated, 40 latents, 500 pseudo-inputs [TW18, sec. 4 and their code]."""
+    x, z = keras.Input(SHAPE), keras.Input((40,))
+    encoder = keras.Model(x, gaussian(through(flat(x), gated(300), gated(300)), 40))
+    decoder = keras.Model(z, bernoulli(through(z, gated(300), gated(300))))
+    return VAE(encoder, decoder, prior=priors.VampPrior(components=500), objective=objective)
+
+
+def hvae_vamp(objective: Objective) -> VAE:
+    """Two layers of 40 latents, gated layers of 300, a VampPrior on the upper [TW18, sec. 3 and their code]."""
+    from tfpvae.models import HierarchicalVAE
+
+    x, z1, z2 = keras.Input(SHAPE, name="x"), keras.Input((40,), name="z1"), keras.Input((40,), name="z2")
+    both = keras.layers.Concatenate()
+    return HierarchicalVAE(
+        posteriors={
+            "z2": keras.Model(x, gaussian(through(flat(x), gated(300), gated(300)), 40)),
+            "z1": keras.Model([x, z2], gaussian(gated(300)(both([gated(300)(flat(x)), gated(300)(z2)])), 40)),
+        },
+        conditionals={"z1": keras.Model(z2, gaussian(through(z2, gated(300), gated(300)), 40))},
+        decoder=keras.Model([z1, z2], bernoulli(gated(300)(both([gated(300)(z1), gated(300)(z2)])))),
+        prior=priors.VampPrior(components=500),
+        objective=objective,
+    )
+
+
+def conv_hvae_vamp(objective: Objective) -> VAE:
+    """The same with gated convolutions on either side [TW18, their code]."""
+    from tfpvae.models import HierarchicalVAE
+
+    x, z1, z2 = keras.Input(SHAPE, name="x"), keras.Input((40,), name="z1"), keras.Input((40,), name="z2")
+    both = keras.layers.Concatenate()
+
+    def wide(x: keras.KerasTensor) -> keras.KerasTensor:
+        parts = (gated_conv(32, 7), gated_conv(32, 3, 2), gated_conv(64, 5), gated_conv(64, 3, 2), gated_conv(6, 3))
+        return flat(through(x, *parts))
+
+    def narrow(x: keras.KerasTensor) -> keras.KerasTensor:
+        parts = (gated_conv(32, 3), gated_conv(32, 3, 2), gated_conv(64, 3), gated_conv(64, 3, 2), gated_conv(6, 3))
+        return flat(through(x, *parts))
+
+    h = gated(784)(both([gated(300)(z1), gated(300)(z2)]))
+    h = through(keras.layers.Reshape(SHAPE)(h), *(gated_conv(64, 3) for _ in range(4)))
+    pixels = flat(keras.layers.Conv2D(1, 1, name="pixels")(h))
+    return HierarchicalVAE(
+        posteriors={
+            "z2": keras.Model(x, gaussian(wide(x), 40)),
+            "z1": keras.Model([x, z2], gaussian(gated(300)(both([narrow(x), gated(294)(z2)])), 40)),
+        },
+        conditionals={"z1": keras.Model(z2, gaussian(through(z2, gated(300), gated(300)), 40))},
+        decoder=keras.Model([z1, z2], tfpl.IndependentBernoulli(SHAPE)(pixels)),
+        prior=priors.VampPrior(components=500),
+        objective=objective,
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published figure.
+
+    Attributes:
+        published: the test negative log-likelihood, in nats.
+        source: where it stands.
+        build: makes the model for an objective.
+        objective: makes the objective for the factor of the KL.
+        epochs, batch_size, learning_rate: of the training; the rate falls along a cosine to a hundredth.
+        warm_up: epochs over which the factor of the KL rises from 0 to 1.
+    """
+
+    published: float
+    source: str
+    build: Callable[[Objective], VAE]
+    objective: Callable[[float | KLWarmUp], Objective]
+    epochs: int
+    batch_size: int = 200
+    learning_rate: float = 4e-3
+    warm_up: int = 20
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, beside this file's models."""
+        objective = self.objective(1.0)
+        return {
+            "objective": type(objective).__name__ + (f"(k={objective.k})" if isinstance(objective, Iwae) else ""),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "warm_up": self.warm_up,
+        }
+
+
+BURDA: Final = "Burda et al. 2016, table 1"
+TOMCZAK: Final = "Tomczak and Welling 2018, as tabulated with the exemplar-VAE code"
+ROWS: Final = {
+    "vae-1": Row(86.76, BURDA, burda_1, lambda beta: Elbo(beta), epochs=800),
+    "iwae-1-k5": Row(85.54, BURDA, burda_1, lambda beta: DReG(5, beta), epochs=300),
+    "iwae-1-k50": Row(84.78, BURDA, burda_1, lambda beta: DReG(50, beta), epochs=150),
+    "vae-2": Row(85.33, BURDA, burda_2, lambda beta: Elbo(beta), epochs=800),
+    "iwae-2-k50": Row(82.90, BURDA, burda_2, lambda beta: DReG(50, beta), epochs=150),
+    "vamp": Row(82.43, TOMCZAK, vamp, lambda beta: Elbo(beta), epochs=300, learning_rate=1e-3, warm_up=50),
+    "hvae-vamp": Row(81.56, TOMCZAK, hvae_vamp, lambda beta: Elbo(beta), epochs=300, learning_rate=1e-3, warm_up=50),
+    "convhvae-vamp": Row(
+        79.67, TOMCZAK, conv_hvae_vamp, lambda beta: Elbo(beta), epochs=100, learning_rate=1e-3, warm_up=30
+    ),
+}
+
+
+class Folder:
+    """A row's directory: the model, the epochs and seconds so far, the estimates so far."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.state: dict[str, Any] = {"settings": settings, "train_seconds": 0.0, "evaluation_seconds": 0.0}
+        if (path / "state.json").is_file():
+            self.state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            if self.state["settings"] != settings:
+                raise SystemExit(
+                    f"{path} holds a row with other settings: {self.state['settings']}. "
+                    f"Received: {settings}. Choose another --out."
+                )
+        path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.keras"
+
+    def save(self, **changes: Any) -> None:
+        self.state |= changes
+        write_json(self.path / "state.json", self.state)
+
+
+class Saving(keras.callbacks.Callback):
+    """Saves the model every minute, and prints a line with it."""
+
+    def __init__(self, folder: Folder, epochs: int) -> None:
+        super().__init__()
+        self.folder, self.epochs = folder, epochs
+        self.start = self.saved = time.monotonic()
+        self.before = folder.state["train_seconds"]
+        self.first: int | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        now, logs = time.monotonic(), logs or {}
+        self.first = epoch if self.first is None else self.first
+        if now - self.saved < SAVE_SECONDS and epoch + 1 < self.epochs:
+            return
+        self.saved = now
+        save_model(self.model, self.folder.model)
+        seconds = self.before + now - self.start
+        self.folder.save(train_seconds=seconds)
+        left = (now - self.start) / (epoch + 1 - self.first) * (self.epochs - epoch - 1)
+        print(
+            f"epoch {epoch + 1}/{self.epochs}   loss {logs['loss']:.3f}   elbo {logs['elbo']:.3f}   kl {logs['kl']:.2f}"
+            f"   {seconds / 60:.1f} min, {left / 60:.1f} left",
+            flush=True,
+        )
+
+
+def start_at_mean(vae: VAE, x: np.ndarray) -> None:
+    """Sets the bias of the pixels' logits to that of the mean image, as [BGS16] do."""
+    bias = next(variable for variable in vae.decoder.variables if variable.path.endswith("pixels/bias"))
+    mean = np.clip(x.mean(axis=0).reshape(-1) if bias.shape[0] > 1 else [x.mean()], 0.001, 0.999)
+    bias.assign(np.log(mean / (1 - mean)))
+
+
+def train(row: Row, folder: Folder, x: np.ndarray, seed: int) -> VAE:
+    """The row's model, trained; from where it stopped if it was trained before."""
+    steps = len(x) // row.batch_size
+    if folder.model.is_file():
+        vae = keras.models.load_model(folder.model)
+        done = int(vae.optimizer.iterations) // steps
+        if done:
+            print(f"{folder.path}: epochs 1 to {done} are done", flush=True)
+    else:
+        keras.utils.set_random_seed(seed)
+        vae = row.build(row.objective(KLWarmUp(row.warm_up * steps) if row.warm_up else 1.0))
+        start_at_mean(vae, x)
+        rate = keras.optimizers.schedules.CosineDecay(row.learning_rate, row.epochs * steps, alpha=0.01)
+        vae.compile(FusedAdam(rate), steps_per_execution=math.gcd(steps, 50))
+        done = 0
+    if done < row.epochs:
+        data = tfpvae.data.train_dataset(
+            x, batch_size=row.batch_size, binarize="dynamic", seed=seed + done, drop_remainder=True
+        )
+        saving = Saving(folder, row.epochs)
+        vae.fit(data, initial_epoch=done, epochs=row.epochs, verbose=0, callbacks=[saving])
+    return vae
+
+
+def evaluate(vae: VAE, folder: Folder, x: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """log p(x) of each image and its standard error, `[N]` each; from where it stopped."""
+    path = folder.path / "log_marginal.npy"
+    done = np.load(path) if path.is_file() else np.empty((2, 0))
+    for first in range(done.shape[1], len(x), EVALUATED_AT_ONCE):
+        start = time.monotonic()
+        part = importance_log_marginal(
+            vae, x[first : first + EVALUATED_AT_ONCE], samples, seed=TEST_SEED + first, batch_size=100, chunk_size=50
+        )
+        done = np.concatenate([done, [part.log_marginal, part.standard_error]], axis=1)
+        unfinished = path.with_name(".unfinished.npy")
+        np.save(unfinished, done)
+        unfinished.replace(path)
+        folder.save(evaluation_seconds=folder.state["evaluation_seconds"] + time.monotonic() - start)
+        minutes = folder.state["evaluation_seconds"] / 60
+        print(f"{done.shape[1]} images: {-done[0].mean():.3f} nats   {minutes:.1f} min", flush=True)
+    return done[0], done[1]
+
+
+def record(name: str, result: dict[str, Any]) -> None:
+    """Writes the row into RESULTS.md, in place of an older one."""
+    begin, end = "<!-- published: begin -->\n", "<!-- published: end -->\n"
+    text = RESULTS.read_text(encoding="utf-8")
+    before, rest = text.split(begin)
+    table, after = rest.split(end)
+    rows = {line.split("|")[1].strip().strip("`"): line for line in table.splitlines()[2:]}
+    rows[name] = (
+        f"| `{name}` | {result['published']:.2f} | {result['nll']:.2f} | {result['difference']:+.2f} "
+        f"| {result['settings']} | {result['train_seconds']:.0f} | {result['evaluation_seconds']:.0f} |"
+    )
+    lines = [*table.splitlines()[:2], *(rows[key] for key in ROWS if key in rows)]
+    RESULTS.write_text(before + begin + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--row", choices=ROWS, metavar="NAME", help=", ".join(ROWS))
+    parser.add_argument("--list", action="store_true", help="print the rows, and do nothing")
+    parser.add_argument("--data", help="mnist.npz, or a data set's name; MNIST by default")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "runs" / "published", help="where the row is kept")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and draws in training")
+    parser.add_argument("--epochs", type=int, help="in place of the row's own: for a trial")
+    parser.add_argument("--samples", type=int, default=5000, help="draws an image: less for a trial")
+    parser.add_argument("--images", type=int, default=10_000, help="test images: less for a trial")
+    parser.add_argument("--train-images", type=int, default=60_000, help="training images: less for a trial")
+    options = parser.parse_args()
+    if options.list or options.row is None:
+        for name, row in ROWS.items():
+            print(f"{name:14s} {row.published:6.2f} nats   {row.source}")
+        return
+
+    row = ROWS[options.row]
+    if options.epochs:
+        row = dataclasses.replace(row, epochs=options.epochs, warm_up=min(row.warm_up, options.epochs // 3))
+    beside = HERE.parent.parent / "shared" / "data" / "mnist.npz"
+    images = tfpvae.data.load(options.data or (str(beside) if beside.is_file() else "mnist"))
+    x_train = images.x_train[: options.train_images]
+    settings = row.settings() | {"seed": options.seed, "samples": options.samples}
+    folder = Folder(options.out / options.row, settings)
+    x_test = np.concatenate(
+        list(tfpvae.data.test_dataset(images.x_test, batch_size=1000, binarize="dynamic", seed=TEST_SEED))
+    )[: options.images]
+
+    vae = train(row, folder, x_train, options.seed)
+    log_marginal, error = evaluate(vae, folder, x_test, options.samples)
+    nll = -float(log_marginal.mean())
+    spread = float(log_marginal.std(ddof=1) / math.sqrt(len(log_marginal)))
+    result = {
+        "row": options.row,
+        "published": row.published,
+        "source": row.source,
+        "nll": nll,
+        "difference": nll - row.published,
+        "standard_error_over_images": spread,
+        "largest_standard_error_of_one_image": float(np.max(error)),
+        "settings": ", ".join(f"{key} {value}" for key, value in settings.items()),
+        "train_seconds": folder.state["train_seconds"],
+        "evaluation_seconds": folder.state["evaluation_seconds"],
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
+    write_json(folder.path / "result.json", result)
+    print(
+        f"\n{options.row}: test negative log-likelihood {nll:.2f} nats by {options.samples} importance samples of "
+        f"{len(x_test)} images; published {row.published:.2f} ({row.source}); difference {nll - row.published:+.2f}.\n"
+        f"Between images the mean varies by {spread:.2f}; training {result['train_seconds'] / 60:.1f} min, evaluation "
+        f"{result['evaluation_seconds'] / 60:.1f} min, {result['machine']}."
+    )
+    if (row, options.samples, len(x_test), len(x_train)) == (ROWS[options.row], 5000, 10_000, 60_000):
+        record(options.row, result)
+        print(f"Written into {RESULTS.relative_to(HERE.parent)}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TfpvaeError as error:
+        raise SystemExit(f"published.py: error: {error}") from error
