@@ -370,6 +370,8 @@ def _print_verification(verification: Verification) -> None:
         print(f"\n  {'signature':<15}{'output':<16}{'runtime':<18}{'difference':>10}{'allowed':>10}")
         for gap in verification.parity:
             print(f"  {gap.signature:<15}{gap.output:<16}{gap.runtime:<18}{gap.difference:>10.1e}{gap.allowed:>10.1e}")
+    if verification.batching:
+        print()
     for survives, label in ((True, "Batches"), (False, "Does not batch")):
         names = [name for name, reason in verification.batching.items() if (reason is None) is survives]
         if names:

@@ -65,5 +65,5 @@ def test_amsgrad_is_refused():
     from tfpvae.errors import ModelError
     from tfpvae.training import FusedAdam
 
-    with pytest.raises(ModelError, match="keras.optimizers.Adam"):
+    with pytest.raises(ModelError, match=r"keras\.optimizers\.Adam"):
         FusedAdam(amsgrad=True)
