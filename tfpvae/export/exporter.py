@@ -16,6 +16,7 @@ import tensorflow as tf
 import tfpvae
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
+from tfpvae.export.hashes import write_hashes
 from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
 from tfpvae.export.parity import Gap, check_parity, examples
 from tfpvae.export.profile import Profile
@@ -93,8 +94,9 @@ def export_model(
             progress("comparing ONNX Runtime with Keras")
             kept = [example for example in expected if example.endpoint.signature.name in graphs]
             gaps += check_parity(kept, "ONNX Runtime", run_onnx(building / ONNX_DIRECTORY), profile.tolerance)
-        manifest = _manifest(model, present, absent, graphs, no_graph, gaps)
+        manifest = _manifest(model, present, absent, graphs, no_graph, gaps, profile)
         (building / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_hashes(building)
     assert publication.path is not None
     return Export(publication.path, tuple(present) if profile.saved_model else (), tuple(graphs), tuple(gaps))
 
@@ -126,6 +128,7 @@ def _manifest(
     graphs: list[str],
     no_graph: dict[str, str],
     gaps: list[Gap],
+    profile: Profile,
 ) -> dict[str, Any]:
     p_x = likelihood_of_one(model)
     condition = getattr(model, "condition", None)
@@ -146,11 +149,13 @@ def _manifest(
                 "inputs": {spec.name: _spec(spec) for spec in endpoint.input_signature},
                 "meaning": endpoint.signature.meaning,
                 "onnx": name in graphs,
+                "discrete": endpoint.discrete,
             }
             for name, endpoint in present.items()
         },
         "absent": absent,
         "no_onnx": no_graph,
+        "tolerance": profile.tolerance,
         "parity": [dataclasses.asdict(gap) for gap in gaps],
         "versions": {"tfpvae": tfpvae.__version__} | {p: importlib.metadata.version(p) for p in _PACKAGES},
     }

@@ -85,12 +85,12 @@ def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance:
     for example in examples:
         name = example.endpoint.signature.name
         got = run(name, example.inputs)
-        if _shapes(got) != _shapes(example.expected):
+        if shapes_of(got) != shapes_of(example.expected):
             raise ExportError(
-                f"Signature {name!r} in {runtime} must give {_shapes(example.expected)}. Received: {_shapes(got)}"
+                f"Signature {name!r} in {runtime} must give {shapes_of(example.expected)}. Received: {shapes_of(got)}"
             )
         for output, value in example.expected.items():
-            gap = _gap(example.endpoint, runtime, output, value, got[output], tolerance)
+            gap = gap_of(example.endpoint, runtime, output, value, got[output], tolerance)
             if not gap.difference <= gap.allowed:
                 raise ExportError(
                     f"Output {output!r} of signature {name!r} in {runtime} differs from Keras by "
@@ -101,11 +101,15 @@ def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance:
     return list(worst.values())
 
 
-def _shapes(outputs: dict[str, np.ndarray]) -> dict[str, list[int]]:
+def shapes_of(outputs: dict[str, np.ndarray]) -> dict[str, list[int]]:
+    """The shape of each output by name."""
     return {k: list(v.shape) for k, v in outputs.items()}
 
 
-def _gap(endpoint: Endpoint, runtime: str, output: str, expected: np.ndarray, got: np.ndarray, tolerance: float) -> Gap:
+def gap_of(
+    endpoint: Endpoint, runtime: str, output: str, expected: np.ndarray, got: np.ndarray, tolerance: float
+) -> Gap:
+    """How far one output of a runtime is from the expected one, and how far it may be."""
     if expected.dtype == object:
         expected, got = _pixels(expected), _pixels(got)
         allowed = 1.0 / 255.0  # A mean next to a half rounds to either side.

@@ -1,0 +1,365 @@
+"""What is wrong with a SavedModel that is to be served, told from its files without running any of it.
+
+Facts about TensorFlow Serving are those of recorded answers of version 2.20: what fails over REST, what its batching
+takes, and which variables it restores.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
+
+from tfpvae.export.saved_graph import VARIABLES, Access, Place, SavedGraph
+
+
+class Severity(StrEnum):
+    """How serious a finding is."""
+
+    ERROR = "error"
+    """Requests fail, or something runs that must not: the version is refused."""
+    WARNING = "warning"
+    """It works, though not in every way in which a signature can be called."""
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong."""
+
+    severity: Severity
+    rule: str
+    """Which of the things that are looked for, in a word: "scalar-input", "xla", ..."""
+    signature: str | None
+    """The signature that has it; None where it concerns the whole version."""
+    op: str | None
+    """The operator, input or output that it is about."""
+    text: str
+    """What was found."""
+    advice: str
+    """What to do about it."""
+
+
+_BATCH_RULES: Final = ("scalar-input", "fixed-batch", "no-batch-axis", "unknown-rank", "no-inputs")
+"""What TensorFlow Serving's batching does not survive, beside every error."""
+
+
+def lint(saved_model_dir: str | Path) -> list[Finding]:
+    """What is wrong with a SavedModel: its signatures, its operators, its variables.
+
+    The graph is read, never run, and nothing is unpickled. Only the checkpoint is opened with TensorFlow, to see
+    whether every value in it can be read. Where the shapes say nothing (a first axis that is free but is not the
+    batch), neither does this.
+
+    Args:
+        saved_model_dir: the directory that holds `saved_model.pb`.
+
+    Returns:
+        The findings, errors first; none for a SavedModel that can be served in every way.
+
+    Raises:
+        ExportError: there is no SavedModel, or it cannot be read.
+    """
+    return _lint(SavedGraph.read(Path(saved_model_dir)), Path(saved_model_dir))
+
+
+def _lint(graph: SavedGraph, directory: Path) -> list[Finding]:
+    # Without a checkpoint nothing is restored.
+    restore = graph.restore if _checkpoint_is_there(directory) else ()
+    restored = graph.access([*restore, *graph.initialise]).written
+    found: list[Finding] = []
+    for name, definition in graph.signatures.items():
+        found += _shapes(name, definition)
+        found += _lacks(graph, name, _tensors(definition))
+        found += _operators(name, graph, definition)
+        found += _variables(name, graph.access(_tensors(definition)), restored)
+    found += _at_load(graph)
+    found += _checkpoint(graph, directory)
+    found += _assets(graph, directory)
+    found += _elsewhere(graph, found)
+    return sorted(found, key=lambda finding: finding.severity is not Severity.ERROR)
+
+
+def batching(saved_model_dir: str | Path) -> dict[str, str | None]:
+    """Which signatures survive TensorFlow Serving's batching: by name, None or the reason why not.
+
+    With `--enable_batching` the rows of several requests are run as one batch, and the outputs are cut into the
+    requests' rows again: each input and output must have the rows on its first axis.
+
+    Args:
+        saved_model_dir: the directory that holds `saved_model.pb`.
+
+    Raises:
+        ExportError: there is no SavedModel, or it cannot be read.
+    """
+    graph = SavedGraph.read(Path(saved_model_dir))
+    reasons: dict[str, str | None] = dict.fromkeys(graph.signatures)
+    for finding in _lint(graph, Path(saved_model_dir)):
+        breaks = finding.severity is Severity.ERROR or finding.rule in _BATCH_RULES
+        if breaks and finding.signature in reasons and reasons[finding.signature] is None:
+            reasons[finding.signature] = finding.text
+    return reasons
+
+
+# Shapes and dtypes.
+
+_UNWRITABLE: Final = ("float16", "bfloat16", "complex64", "complex128")
+"""Dtypes that TensorFlow Serving cannot write as JSON."""
+
+
+def _shapes(signature: str, definition: Any) -> Iterator[Finding]:
+    def warn(rule: str, op: str | None, text: str, advice: str) -> Finding:
+        return Finding(Severity.WARNING, rule, signature, op, text, advice)
+
+    rows = "Give it the shape [None, ...], one row for each example."
+    if not definition.inputs:
+        yield warn("no-inputs", None, "It has no inputs: every request over REST fails.", "Give it an input with rows.")
+    for name, info in sorted(definition.inputs.items()):
+        shape = info.tensor_shape
+        if shape.unknown_rank:
+            text = f"The shape of input {name!r} is unknown: whether it has rows cannot be told."
+            yield warn("unknown-rank", name, text, rows)
+        elif not shape.dim:
+            text = f"Input {name!r} is a scalar: requests in row format and batched requests fail."
+            yield warn("scalar-input", name, text, rows)
+        elif shape.dim[0].size >= 0:
+            text = f"Input {name!r} has {shape.dim[0].size} rows, always: other numbers of rows fail."
+            yield warn("fixed-batch", name, text, rows)
+    for name, info in sorted(definition.outputs.items()):
+        shape = info.tensor_shape
+        if shape.unknown_rank:
+            text = f"The shape of output {name!r} is unknown: whether it has the inputs' rows cannot be told."
+            yield warn("unknown-rank", name, text, "Set it with tf.ensure_shape: [None, ...].")
+        elif not shape.dim:
+            text = f"Output {name!r} is a scalar: requests in row format and batched requests fail."
+            yield warn("no-batch-axis", name, text, "Answer one row for each row of the inputs.")
+        elif shape.dim[0].size >= 0:
+            text = f"Output {name!r} has {shape.dim[0].size} rows, always, and not those of the inputs."
+            yield warn("no-batch-axis", name, text, "Answer one row for each row of the inputs.")
+        dtype = _dtype_name(info.dtype)
+        if dtype in _UNWRITABLE:
+            text = f"Output {name!r} is {dtype}, which cannot be answered over REST."
+            yield warn("output-dtype", name, text, "Cast it to float32 in the signature.")
+
+
+def _dtype_name(dtype: int) -> str:
+    try:
+        return tf.as_dtype(dtype).name
+    except TypeError:
+        return f"dtype {dtype}"
+
+
+# Operators.
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Operators that a signature must not have, all versions of each."""
+
+    rule: str
+    severity: Severity
+    names: re.Pattern[str]
+    what: str
+    advice: str
+
+
+_PYTHON: Final = _Kind(
+    "python",
+    Severity.ERROR,
+    re.compile(r"^(Eager)?PyFunc"),
+    "calls Python, which no server has",
+    "Write the function with TensorFlow's operators in place of tf.py_function and tf.numpy_function.",
+)
+
+_FILES: Final = _Kind(
+    "files",
+    Severity.ERROR,
+    re.compile(
+        r"(Read|Write|Whole|Text)File|FileSystem|MatchingFiles|TextLine|TFRecord|FixedLengthRecord|"
+        r"RecordInput|CSVDataset|SqlDataset|LMDB|Snapshot.|DataService|RemapMatrix|VocabRemapping|"
+        r"^(Save|Restore|MergeV2Checkpoints|DistributedSave|(Cache|Load)Dataset|ImmutableConst|DebugIdentity|"
+        r"CreateSummary|ImportEvent)"
+    ),
+    "reads or writes files or connections of the server",
+    "Take what it reads as an input of the signature, or as a constant; write nothing.",
+)
+
+_RANDOM: Final = _Kind(
+    "stateful-random",
+    Severity.WARNING,
+    re.compile(
+        r"^(Experimental)?Random(?!GammaGrad|IndexShuffle)|^(Parameterized)?TruncatedNormal|^Multinomial|"
+        r"^NonDeterministicInts|^Rng|^Stateful(StandardNormal|TruncatedNormal|Uniform|RandomBinomial)|^SampleDistortedBoundingBox|"
+        r"CandidateSampler$|^Shuffle(AndRepeat)?Dataset"
+    ),
+    "draws random numbers from a state of the server's: no request can be repeated, and no other runtime agrees",
+    "Take a seed for each row as an input, and draw with tfpvae.random or tf.random.stateless_*.",
+)
+
+_XLA_MARKS: Final = ("_XlaMustCompile", "jit_compile")
+_XLA_TEXT: Final = "is marked for XLA, which TensorFlow Serving refuses: every request fails"
+_XLA_ADVICE: Final = "Export it without jit_compile=True."
+_UNKNOWN_TEXT: Final = "is no operator of TensorFlow's: a server without the library that defines it cannot load this"
+_UNKNOWN_ADVICE: Final = "Write it with TensorFlow's own operators, or build a server with that library."
+
+
+def _operators(signature: str, graph: SavedGraph, definition: Any) -> Iterator[Finding]:
+    places = graph.places(_tensors(definition))
+    for kind in (_PYTHON, _FILES, _RANDOM):
+        yield from _of_kind(signature, kind, places)
+    yield from _grouped(Severity.ERROR, "xla", signature, _marked(graph, places), _XLA_TEXT, _XLA_ADVICE)
+    yield from _unknown(signature, graph, places)
+
+
+def _of_kind(signature: str | None, kind: _Kind, places: Iterable[Place]) -> Iterator[Finding]:
+    having = [place for place in places if kind.names.search(place.node.op) or (kind is _FILES and _prints(place.node))]
+    yield from _grouped(kind.severity, kind.rule, signature, having, kind.what, kind.advice)
+
+
+def _prints(node: Any) -> bool:
+    """Whether it prints into a file."""
+    return node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")
+
+
+def _marked(graph: SavedGraph, places: Iterable[Place]) -> list[Place]:
+    def marked(attributes: Any) -> bool:
+        return any(mark in attributes and attributes[mark].b for mark in _XLA_MARKS)
+
+    functions = {name for name, function in graph.functions.items() if marked(function.attr)}
+    return [place for place in places if marked(place.node.attr) or graph.called(place.node) & functions]
+
+
+def _unknown(signature: str | None, graph: SavedGraph, places: Iterable[Place]) -> Iterator[Finding]:
+    having = [p for p in places if p.node.op not in graph.functions and op_def_registry.get(p.node.op) is None]
+    yield from _grouped(Severity.ERROR, "unknown-op", signature, having, _UNKNOWN_TEXT, _UNKNOWN_ADVICE)
+
+
+def _grouped(
+    severity: Severity, rule: str, signature: str | None, places: Iterable[Place], what: str, advice: str
+) -> Iterator[Finding]:
+    """One finding for each operator, which names the first place where it stands."""
+    by_op: dict[str, list[Place]] = {}
+    for place in places:
+        by_op.setdefault(place.node.op, []).append(place)
+    for op, having in by_op.items():
+        more = f" and {len(having) - 1} more" if len(having) > 1 else ""
+        yield Finding(severity, rule, signature, op, f"{op} {what} ({having[0]}{more}).", advice)
+
+
+def _lacks(graph: SavedGraph, signature: str | None, tensors: Iterable[str]) -> Iterator[Finding]:
+    if lacking := graph.lacks(tensors):
+        text = f"The graph lacks what it is computed from: {_some(lacking)}."
+        yield Finding(Severity.ERROR, "damaged", signature, None, text, "Export it again: the file is damaged.")
+
+
+def _tensors(definition: Any) -> list[str]:
+    return [info.name for info in definition.outputs.values()]
+
+
+# Variables.
+
+_RESTORE_ADVICE: Final = (
+    "Export Keras 3 models with keras.export.ExportArchive (tfpvae.export_model does), or track the variables "
+    "themselves, [v.value for v in model.variables]: a plain tf.saved_model.save restores copies of them."
+)
+
+
+def _variables(signature: str, access: Access, restored: frozenset[str | int]) -> Iterator[Finding]:
+    if lost := sorted(str(name) for name in access.read - restored):
+        text = (
+            f"It reads variables that a server does not restore: {_some(lost)}. tf.saved_model.load in Python "
+            "restores them another way; TensorFlow Serving answers every request with 'Could not find variable'."
+        )
+        yield Finding(Severity.ERROR, "not-restored", signature, "ReadVariableOp", text, _RESTORE_ADVICE)
+    if written := sorted(str(name) for name in access.written):
+        text = f"It changes variables, so that an answer depends on the requests before it: {_some(written)}."
+        advice = "Export what is called with training=False, and draw random numbers from a seed that is an input."
+        yield Finding(Severity.WARNING, "writes-state", signature, "AssignVariableOp", text, advice)
+
+
+def _checkpoint_is_there(directory: Path) -> bool:
+    return (directory / f"{VARIABLES}.index").is_file()
+
+
+def _checkpoint(graph: SavedGraph, directory: Path) -> Iterator[Finding]:
+    if not _checkpoint_is_there(directory):
+        return  # Without one a server restores nothing, and signatures that read variables have been told so.
+
+    def damaged(text: str) -> Finding:
+        return Finding(Severity.ERROR, "checkpoint", None, "RestoreV2", text, "Export or copy it again.")
+
+    wanted: list[str] = []
+    for place in graph.places(graph.restore):
+        if place.node.op == "RestoreV2" and len(place.node.input) > 1:
+            wanted += graph.strings(place.function, place.node.input[1]) or []
+    try:
+        reader = tf.train.load_checkpoint(str(directory / VARIABLES))
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        stored = sum(file.stat().st_size for file in (directory / VARIABLES).parent.glob("variables.data-*"))
+        if stored < sum(int(np.prod(shapes[name], dtype=object)) * (dtypes[name].size or 0) for name in shapes):
+            yield damaged("The files of the variables' values are shorter than what they must hold.")
+            return
+        for name in shapes:
+            reader.get_tensor(name)  # Compares the value with its checksum.
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
+        yield damaged(f"The variables' values cannot be read: {str(error).splitlines()[0]}")
+        return
+    if lacking := sorted(set(wanted) - shapes.keys()):
+        yield damaged(f"The variables' files lack values that are restored at load: {_some(lacking)}.")
+
+
+# What runs at load, and what nothing runs.
+
+_RESTORING: Final = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+_SAVING: Final = frozenset({"Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints"}) | _RESTORING
+_TABLES: Final = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
+
+
+def _at_load(graph: SavedGraph) -> Iterator[Finding]:
+    tensors = [*graph.restore, *graph.initialise]
+    yield from _lacks(graph, None, tensors)
+    places = graph.places(tensors)
+    # A vocabulary that the SavedModel brings along is read at load.
+    allowed = _RESTORING | (_TABLES if graph.assets else frozenset())
+    for kind in (_PYTHON, _FILES):
+        for finding in _of_kind(None, kind, [place for place in places if place.node.op not in allowed]):
+            yield finding._replace(text=f"At load, {finding.text}")
+    yield from _unknown(None, graph, places)
+
+
+def _elsewhere(graph: SavedGraph, found: list[Finding]) -> Iterator[Finding]:
+    """Python and files in what neither a signature nor loading runs, though Python programs could."""
+    known = {finding.op for finding in found if finding.rule in (_PYTHON.rule, _FILES.rule)}
+    saving = {str(place) for place in graph.places([*graph.save, *graph.restore]) if place.node.op in _SAVING}
+    loading = {str(place) for place in graph.places(graph.initialise) if place.node.op in _TABLES}
+    places = [
+        place
+        for place in graph.every_place()
+        if place.node.op not in known and str(place) not in saving and str(place) not in loading
+    ]
+    for kind in (_PYTHON, _FILES):
+        for finding in _of_kind(None, kind, places):
+            yield finding._replace(severity=Severity.WARNING, text=f"In a part that no signature calls, {finding.text}")
+
+
+def _assets(graph: SavedGraph, directory: Path) -> Iterator[Finding]:
+    for name in graph.assets:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            text, advice = "is a file outside the version.", "Do not load it: nothing that exports names such a file."
+        elif not (directory / "assets" / name).is_file():
+            text, advice = "is not there, so that it cannot be loaded.", "Copy the whole version, assets included."
+        else:
+            continue
+        yield Finding(Severity.ERROR, "assets", None, None, f"The asset {name!r} {text}", advice)
+
+
+def _some(names: list[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more

@@ -1,0 +1,259 @@
+"""The graph of a SavedModel, read from its file and not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tfpvae.errors import ExportError
+
+SAVED_MODEL: Final = "saved_model.pb"
+"""The file of a version directory that holds the graph."""
+
+VARIABLES: Final = "variables/variables"
+"""The prefix of the checkpoint's files."""
+
+_TAG = "serve"
+_INIT_OP = "__saved_model_init_op"
+_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+_DT_RESOURCE = 20
+
+_CALLS: Final = {
+    "PartitionedCall": 0,
+    "StatefulPartitionedCall": 0,
+    "While": 0,
+    "StatelessWhile": 0,
+    "If": 1,
+    "StatelessIf": 1,
+    "Case": 1,
+    "StatelessCase": 1,
+}
+"""Operators that hand their inputs on to the functions that they call, and how many they keep for themselves."""
+
+_VARIABLES: Final = ("VarHandleOp", "VariableV2", "Variable")
+_ASSIGN: Final = ("AssignVariableOp", "Assign")
+_CHANGE: Final = (
+    "AssignAdd",
+    "AssignSub",
+    "ResourceApply",
+    "ResourceSparseApply",
+    "ResourceScatter",
+    "ResourceStridedSliceAssign",
+    "Scatter",
+    "RngSkip",
+    "RngReadAndSkip",
+    "Stateful",
+)
+"""How the names of operators begin that change a variable beside reading it."""
+_NO_VALUE: Final = ("VarIsInitializedOp", "IsVariableInitialized", "DestroyResourceOp", "VariableShape")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node, and the function whose body it stands in ("" for the graph itself)."""
+
+    function: str
+    node: Any
+
+    def __str__(self) -> str:
+        return f"{self.function}/{self.node.name}" if self.function else self.node.name
+
+
+@dataclass(frozen=True)
+class Access:
+    """The variables whose values are read, and those that are set: by name, or by argument where a function has them
+    from its caller."""
+
+    read: frozenset[str | int] = frozenset()
+    written: frozenset[str | int] = frozenset()
+
+
+class SavedGraph:
+    """The meta graph of a SavedModel that a server loads, the one with the tag "serve".
+
+    Args:
+        meta_graph: its `MetaGraphDef`.
+
+    Attributes:
+        signatures: the `SignatureDef`s by name, without the one that initialises the model.
+        assets: the names of the files in `assets/` that it needs.
+        nodes: the nodes of the graph itself by name.
+        functions: the functions of its library by name.
+    """
+
+    def __init__(self, meta_graph: Any) -> None:
+        self.signatures = {name: d for name, d in sorted(meta_graph.signature_def.items()) if name != _INIT_OP}
+        self.assets = tuple(asset.filename for asset in meta_graph.asset_file_def)
+        self.nodes = {node.name: node for node in meta_graph.graph_def.node}
+        self.functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+        self._meta_graph = meta_graph
+        self._accesses: dict[str, Access] = {}
+
+    @classmethod
+    def read(cls, directory: Path) -> SavedGraph:
+        """Reads `saved_model.pb`.
+
+        Raises:
+            ExportError: there is none, it cannot be read, or it has no graph for a server.
+        """
+        path = directory / SAVED_MODEL
+        try:
+            saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+        except OSError as error:
+            raise ExportError(f"{path} cannot be read: {error}") from error
+        except DecodeError as error:
+            raise ExportError(f"{path} is no SavedModel, or is damaged: {error}") from error
+        tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
+        if [_TAG] not in tags:
+            raise ExportError(f"{path} must hold a graph with the tag {_TAG!r} alone. Received: tags={tags}")
+        return cls(saved_model.meta_graphs[tags.index([_TAG])])
+
+    @property
+    def restore(self) -> tuple[str, ...]:
+        """The operator that restores the variables at load; none where there are no variables."""
+        name = self._meta_graph.saver_def.restore_op_name
+        return (name,) if name else ()
+
+    @property
+    def save(self) -> tuple[str, ...]:
+        """The operator that would write the variables to a checkpoint."""
+        name = self._meta_graph.saver_def.save_tensor_name
+        return (name,) if name else ()
+
+    @property
+    def initialise(self) -> tuple[str, ...]:
+        """The operators that run at load, after the variables have been restored."""
+        graph = self._meta_graph
+        names = [
+            info.name for name, d in graph.signature_def.items() if name == _INIT_OP for info in d.outputs.values()
+        ]
+        for name, collection in graph.collection_def.items():
+            if name in _INIT_COLLECTIONS:
+                names += collection.node_list.value
+        return tuple(names)
+
+    def lacks(self, tensors: Iterable[str]) -> list[str]:
+        """Those of the tensors, and of what they are computed from, whose nodes the graph does not have."""
+        return sorted({name for name, node in self._walk(tensors) if node is None})
+
+    def places(self, tensors: Iterable[str]) -> list[Place]:
+        """Every node that runs where these tensors are computed, in the graph and in the functions that it calls."""
+        found = [Place("", node) for _, node in self._walk(tensors) if node is not None]
+        waiting = [name for place in found for name in self.called(place.node)]
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in seen and name in self.functions:
+                seen.add(name)
+                body = self.functions[name].node_def
+                found += [Place(name, node) for node in body]
+                waiting += [callee for node in body for callee in self.called(node)]
+        return found
+
+    def every_place(self) -> Iterator[Place]:
+        """Every node, whether anything needs it or not."""
+        yield from (Place("", node) for node in self.nodes.values())
+        for name, function in self.functions.items():
+            yield from (Place(name, node) for node in function.node_def)
+
+    def called(self, node: Any) -> set[str]:
+        """The functions that a node calls."""
+        called = {value.func.name for value in node.attr.values() if value.HasField("func")}
+        for value in node.attr.values():
+            called |= {function.name for function in value.list.func}
+        return called | ({node.op} & self.functions.keys())
+
+    def access(self, tensors: Iterable[str]) -> Access:
+        """The variables that computing these tensors reads and sets, by the names that a session knows them by."""
+        return self._access([node for _, node in self._walk(tensors) if node is not None], self.nodes, {})
+
+    def strings(self, function: str, tensor: str) -> list[str] | None:
+        """The value of a constant list of texts; None where the tensor is no such constant."""
+        nodes = self._body(function)
+        node = nodes.get(_producer(tensor))
+        if node is None or node.op != "Const":
+            return None
+        return [value.decode("utf-8", "replace") for value in node.attr["value"].tensor.string_val]
+
+    def _body(self, function: str) -> dict[str, Any]:
+        return {node.name: node for node in self.functions[function].node_def} if function else self.nodes
+
+    def _walk(self, tensors: Iterable[str]) -> list[tuple[str, Any]]:
+        found: dict[str, Any] = {}
+        waiting = [_producer(tensor) for tensor in tensors]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found[name] = self.nodes.get(name)
+                waiting += [_producer(i) for i in (found[name].input if found[name] is not None else ())]
+        return list(found.items())
+
+    def _access(self, nodes: Iterable[Any], by_name: dict[str, Any], arguments: dict[str, int]) -> Access:
+        read: set[str | int] = set()
+        written: set[str | int] = set()
+        for node in nodes:
+            inputs = [_variable(i, by_name, arguments) for i in node.input if not i.startswith("^")]
+            callees = self.called(node) & self.functions.keys()
+            kept = _CALLS.get(node.op, 0 if node.op in self.functions else None)
+            for callee in sorted(callees):
+                inner = self._access_of_function(callee)
+                handed_on = inputs[kept:] if kept is not None else []
+                read |= _from_caller(inner.read, handed_on)
+                written |= _from_caller(inner.written, handed_on)
+            if (callees and kept is not None) or node.op in _NO_VALUE or _is_alias(node):
+                continue
+            given = [(index, key) for index, key in enumerate(inputs) if key is not None]
+            assigned = {key for index, key in given if index == 0 and node.op in _ASSIGN}
+            read |= {key for _, key in given} - assigned
+            written |= assigned
+            if node.op.startswith(_CHANGE) and not callees:
+                written |= {key for index, key in given if index == 0}
+        return Access(frozenset(read), frozenset(written))
+
+    def _access_of_function(self, name: str) -> Access:
+        if name not in self._accesses:
+            self._accesses[name] = Access()  # Of a function that calls itself, what it does outside that call.
+            function = self.functions[name]
+            arguments = {argument.name: index for index, argument in enumerate(function.signature.input_arg)}
+            self._accesses[name] = self._access(function.node_def, self._body(name), arguments)
+        return self._accesses[name]
+
+
+def _producer(tensor: str) -> str:
+    """The name of the node that a tensor comes from: of `name`, `name:0`, `name:output:0` and `^name`."""
+    return tensor.lstrip("^").partition(":")[0]
+
+
+def _is_alias(node: Any) -> bool:
+    return node.op == "Identity" and node.attr["T"].type == _DT_RESOURCE
+
+
+def _variable(tensor: str, by_name: dict[str, Any], arguments: dict[str, int]) -> str | int | None:
+    """Which variable a tensor is the handle of; of a function's arguments, which one it may be."""
+    for _ in range(len(by_name) + 1):
+        name = _producer(tensor)
+        if name in arguments:
+            return arguments[name]
+        node = by_name.get(name)
+        if node is None:
+            return None
+        if node.op in _VARIABLES:
+            return node.attr["shared_name"].s.decode("utf-8", "replace") or node.name
+        if not (_is_alias(node) and node.input):
+            return None
+        tensor = node.input[0]
+    return None
+
+
+def _from_caller(keys: Iterable[str | int], inputs: list[str | int | None]) -> set[str | int]:
+    found: set[str | int] = set()
+    for key in keys:
+        outer = key if isinstance(key, str) else inputs[key] if key < len(inputs) else None
+        if outer is not None:
+            found.add(outer)
+    return found

@@ -1,0 +1,286 @@
+"""Whether a version is still what was exported, and can be served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime
+import tensorflow as tf
+
+from tfpvae.errors import ExportError
+from tfpvae.export.endpoints import Endpoint
+from tfpvae.export.hashes import check_hashes
+from tfpvae.export.lint import Finding, Severity, batching, lint
+from tfpvae.export.onnx import run_onnx
+from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, gap_of, shapes_of
+from tfpvae.export.saved_graph import SAVED_MODEL
+from tfpvae.export.saved_model import Run, run_v1
+from tfpvae.export.versions import versions
+from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY, Signature
+
+FORMAT: Final = 1
+"""The manifests that can be read here."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of a version's checks.
+
+    Attributes:
+        path: the version directory.
+        written_by: "tfpvae 0.1.0", or None where another tool wrote it.
+        findings: what is wrong, errors first.
+        batching: of each signature of the SavedModel, None where it survives TensorFlow Serving's batching, or why not.
+        parity: the largest difference of each output between a runtime and the SavedModel.
+        checked: what was looked at, and what was left out and why: a line each.
+    """
+
+    path: Path
+    written_by: str | None
+    findings: tuple[Finding, ...]
+    batching: dict[str, str | None]
+    parity: tuple[Gap, ...]
+    checked: tuple[str, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether it must not be served."""
+        return bool(self.errors)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings for which it is refused."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
+
+    def grouped(self) -> list[tuple[Finding, tuple[str, ...]]]:
+        """Each finding once, with the signatures that have it."""
+        signatures: dict[Finding, list[str]] = {}
+        for finding in self.findings:
+            found = signatures.setdefault(finding._replace(signature=None), [])
+            found += [] if finding.signature is None else [finding.signature]
+        return [(finding, tuple(found)) for finding, found in signatures.items()]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same, of what `json` can write."""
+        return {
+            "path": str(self.path),
+            "written_by": self.written_by,
+            "refused": self.refused,
+            "findings": [finding._asdict() for finding in self.findings],
+            "batching": self.batching,
+            "parity": [vars(gap) for gap in self.parity],
+            "checked": list(self.checked),
+        }
+
+
+def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda step: None) -> Verification:
+    """Checks a version directory: its files, its graphs, and that its runtimes give the same numbers.
+
+    Of a version that tfpvae wrote: every file has the hash that the manifest lists, the SavedModel passes `lint`, and
+    the SavedModel through both loaders and ONNX Runtime give the same outputs at batch sizes 1, 2 and 33, seeds at the
+    ends of int64 included. The model in Keras is not at hand: the export compared each runtime with it, so that two of
+    them may differ by twice what the export allows. Nothing is run where the hashes or the lint find an error.
+
+    Of a SavedModel that another tool wrote: `lint` alone. Nothing of it is run.
+
+    Args:
+        version_dir: `models/mnist/3`.
+        progress: called with a line for each step.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ExportError: there is no version in the directory.
+    """
+    directory = Path(version_dir)
+    has_saved_model, has_manifest = (directory / SAVED_MODEL).is_file(), (directory / MANIFEST).is_file()
+    if not (has_saved_model or has_manifest):
+        raise ExportError(
+            f"{directory} is no version: it holds neither {SAVED_MODEL} nor {MANIFEST}.{_hint(directory)}"
+        )
+    findings: list[Finding] = []
+    checked: list[str] = []
+    manifest: dict[str, Any] | None = None
+    if has_manifest:
+        progress("comparing the files with the manifest")
+        findings += _hash_findings(directory)
+        if not findings:
+            checked.append(f"Files: each has the SHA-256 that {MANIFEST} lists.")
+            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    else:
+        checked.append(
+            f"Files: not compared. There is no {MANIFEST}: another tool wrote this SavedModel, and it is read alone."
+        )
+        if (directory / ONNX_DIRECTORY).is_dir():
+            findings.append(
+                _error("files", MANIFEST, f"{MANIFEST} is missing beside {ONNX_DIRECTORY}/.", "Copy the whole version.")
+            )
+    survivors: dict[str, str | None] = {}
+    if has_saved_model:
+        progress("reading the SavedModel")
+        try:
+            findings += lint(directory)
+            survivors = batching(directory)
+        except ExportError as error:
+            findings.append(_error("damaged", SAVED_MODEL, str(error), "Export or copy it again."))
+        else:
+            checked.append(f"Graph: {len(survivors)} signatures were read, and not run.")
+    if manifest is not None and has_saved_model:
+        for name in sorted(manifest["signatures"].keys() - survivors.keys()):
+            text = f"The SavedModel lacks the signature, which {MANIFEST} has."
+            findings.append(_error("damaged", SAVED_MODEL, text, "Export it again.", name))
+    gaps: list[Gap] = []
+    if manifest is not None and not any(finding.severity is Severity.ERROR for finding in findings):
+        gaps, wrong, line = _compare(directory, manifest, has_saved_model, progress)
+        findings += wrong
+        checked.append(line)
+    else:
+        reason = "nothing of another tool's is run" if not has_manifest else "nothing is run before the errors are gone"
+        checked.append(f"Numbers: not compared; {reason}.")
+    return Verification(
+        path=directory,
+        written_by=_written_by(manifest) if has_manifest else None,
+        findings=tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)),
+        batching=survivors,
+        parity=tuple(gaps),
+        checked=tuple(checked),
+    )
+
+
+def _hint(directory: Path) -> str:
+    found = versions(directory)
+    return f" Its versions are: {', '.join(str(directory / str(number)) for number in found)}" if found else ""
+
+
+def _error(rule: str, op: str | None, text: str, advice: str, signature: str | None = None) -> Finding:
+    return Finding(Severity.ERROR, rule, signature, op, text, advice)
+
+
+def _hash_findings(directory: Path) -> list[Finding]:
+    advice = {
+        "was changed": "Copy it again from where it was exported, or export again: nothing in a version may be edited.",
+        "is missing": "Copy it again from where it was exported: a version is copied whole.",
+        "is not listed": "Move it out of the version.",
+    }
+    try:
+        return [
+            _error("files", path, f"{path} {what}.", advice[what]) for path, what in check_hashes(directory).items()
+        ]
+    except ExportError as error:
+        return [_error("files", MANIFEST, str(error), advice["was changed"])]
+
+
+def _written_by(manifest: dict[str, Any] | None) -> str:
+    return f"tfpvae {manifest['versions']['tfpvae']}" if manifest else "tfpvae"
+
+
+# The same numbers again.
+
+
+def _compare(
+    directory: Path, manifest: dict[str, Any], has_saved_model: bool, progress: Callable[[str], None]
+) -> tuple[list[Gap], list[Finding], str]:
+    if manifest["format"] != FORMAT:
+        raise ExportError(
+            f"{directory / MANIFEST} must have format {FORMAT}. Received: format={manifest['format']}. "
+            "A newer tfpvae wrote it: verify it with that."
+        )
+    graphs = {name for name, signature in manifest["signatures"].items() if signature["onnx"]}
+    if not has_saved_model:
+        progress("opening the ONNX graphs")
+        wrong = list(_opened(directory / ONNX_DIRECTORY, graphs))
+        return [], wrong, "Numbers: not compared, for ONNX graphs are all it has; each was opened in ONNX Runtime."
+    progress("computing examples with the SavedModel")
+    loaded = tf.saved_model.load(str(directory))
+    made = examples(_endpoints(manifest, loaded.signatures))
+    # The profile's tolerance is each one's from Keras.
+    tolerance = 2 * manifest["tolerance"]
+    gaps: list[Gap] = []
+    wrong = []
+    with ExitStack() as stack:
+        runs: list[tuple[str, Run, list[Example]]] = [("SavedModel (v1)", stack.enter_context(run_v1(directory)), made)]
+        if graphs:
+            kept = [example for example in made if example.endpoint.signature.name in graphs]
+            runs.append(("ONNX Runtime", run_onnx(directory / ONNX_DIRECTORY), kept))
+        for runtime, run, compared in runs:
+            progress(f"comparing {runtime} with the SavedModel")
+            found, mistakes = _gaps(compared, runtime, run, tolerance)
+            gaps += found
+            wrong += mistakes
+    names = " and ".join(runtime for runtime, _, _ in runs)
+    sizes = ", ".join(map(str, BATCH_SIZES[:-1]))
+    line = f"Numbers: {names} against SavedModel (v2), batch sizes {sizes} and {BATCH_SIZES[-1]}, edge seeds included."
+    return gaps, wrong, line
+
+
+def _endpoints(manifest: dict[str, Any], functions: Any) -> Iterator[Endpoint]:
+    """The signatures as the manifest has them, computed by the SavedModel."""
+    for name, signature in manifest["signatures"].items():
+        specs = tuple(
+            tf.TensorSpec(spec["shape"], spec["dtype"], name=key) for key, spec in signature["inputs"].items()
+        )
+        yield Endpoint(
+            Signature(name, tuple(key for key in signature["inputs"] if key != CONDITION), None, signature["meaning"]),
+            functions[name],
+            specs,
+            discrete=signature["discrete"],
+            num_classes=(manifest.get("condition") or {}).get("num_classes"),
+        )
+
+
+def _gaps(made: Iterable[Example], runtime: str, run: Run, tolerance: float) -> tuple[list[Gap], list[Finding]]:
+    """The largest gap of each output, and a finding for each signature that differs or does not run."""
+    worst: dict[tuple[str, str], Gap] = {}
+    wrong: dict[str, Finding] = {}
+    for example in made:
+        name = example.endpoint.signature.name
+        if name in wrong:
+            continue
+        advice = f"Export it again; if it comes again, do not use {runtime} for it."
+        try:
+            got = run(name, example.inputs)
+        except (tf.errors.OpError, KeyError, *_ONNX_ERRORS) as error:
+            text = f"{runtime} cannot run it: {str(error).splitlines()[0]}"
+            wrong[name] = _error("parity", runtime, text, advice, name)
+            continue
+        if shapes_of(got) != shapes_of(example.expected):
+            text = f"{runtime} gives {shapes_of(got)} where the SavedModel gives {shapes_of(example.expected)}."
+            wrong[name] = _error("parity", runtime, text, advice, name)
+            continue
+        for output, value in example.expected.items():
+            rows = len(next(iter(example.inputs.values())))
+            if len(value) != rows:
+                text = f"Output {output!r} of the SavedModel has {len(value)} rows where its inputs have {rows}."
+                wrong[name] = _error("parity", output, text, "Export it again.", name)
+                break
+            gap = gap_of(example.endpoint, runtime, output, value, got[output], tolerance)
+            if (name, output) not in worst or not gap.difference <= worst[name, output].difference:
+                worst[name, output] = gap
+            if not gap.difference <= gap.allowed and name not in wrong:
+                text = (
+                    f"Output {output!r} in {runtime} differs from the SavedModel by {gap.difference:.1e} "
+                    f"at batch {len(value)}; allowed {gap.allowed:.1e}."
+                )
+                wrong[name] = _error("parity", runtime, text, advice, name)
+    return list(worst.values()), list(wrong.values())
+
+
+_ONNX_ERRORS: Final = tuple(
+    getattr(onnxruntime.capi.onnxruntime_pybind11_state, name)
+    for name in ("Fail", "InvalidGraph", "InvalidArgument", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+)
+
+
+def _opened(directory: Path, graphs: Iterable[str]) -> Iterator[Finding]:
+    for name in sorted(graphs):
+        try:
+            onnxruntime.InferenceSession(directory / f"{name}.onnx", providers=["CPUExecutionProvider"])
+        except _ONNX_ERRORS as error:
+            text = f"ONNX Runtime cannot open it: {str(error).splitlines()[0]}"
+            yield _error("parity", "ONNX Runtime", text, "Export it again.", name)
