@@ -99,6 +99,9 @@ SCIPY = {
         lambda n, logits, x: stats.nbinom.logpmf(x, softplus(n), special.expit(-logits))
     ),
     "IndependentNormal": two(normal),
+    "IndependentNormalLogVariance": two(
+        lambda loc, log_variance, x: stats.norm.logpdf(x, loc, np.exp(log_variance / 2))
+    ),
     "IndependentPoisson": lambda raw, x: stats.poisson.logpmf(x, np.exp(raw.reshape(2, 3))).sum(),
     "IndependentStudentT": lambda raw, x: stats.t.logpdf(
         x, 1 + softplus(raw[:6].reshape(2, 3)), raw[6:12].reshape(2, 3), softplus(raw[12:].reshape(2, 3))
@@ -110,6 +113,7 @@ SCIPY = {
     "MultivariateNormalDiag": lambda raw, x: stats.norm.logpdf(x, raw[:3], softplus(raw[3:]) + 1e-5).sum(),
     "MultivariateNormalTriL": triangular,
     "OneHotCategorical": lambda raw, x: special.log_softmax(raw) @ x,
+    "SphericalNormal": lambda raw, x: stats.norm.logpdf(x, raw.reshape(2, 3), 0.5).sum(),
 }
 
 

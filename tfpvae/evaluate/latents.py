@@ -144,7 +144,7 @@ class ManifoldDimension(NamedTuple):
 
 
 def manifold_dimension(
-    vae: VAE, x: Any, threshold: float = 0.2, *, y: Any = None, batch_size: int = BATCH_SIZE
+    vae: VAE, x: Any, threshold: float = 0.25, *, y: Any = None, batch_size: int = BATCH_SIZE
 ) -> ManifoldDimension:
     """The dimension of the manifold that x lies near: how many latents the posterior pins down [DW19, section 3].
 
