@@ -1,0 +1,10 @@
+// Runs sample_mean.onnx in ONNX Runtime Web's wasm backend: node sample_mean.mjs GRAPH SEED...
+import { readFile } from "node:fs/promises";
+import * as ort from "onnxruntime-web";
+
+ort.env.wasm.numThreads = 1;
+const [graph, ...seeds] = process.argv.slice(2);
+const session = await ort.InferenceSession.create(await readFile(graph), { executionProviders: ["wasm"] });
+const seed = new ort.Tensor("int64", BigInt64Array.from(seeds.map(BigInt)), [seeds.length]);
+const { mean } = await session.run({ seed });
+console.log(JSON.stringify({ dims: mean.dims, data: Array.from(mean.data) }));
