@@ -11,6 +11,7 @@ The terms sum over the event and keep the batch; the one mean over the batch is 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -365,6 +366,10 @@ class Objective:
             training: whether the networks run in training mode.
             step: the number of training steps made so far.
         """
+        return self.function()(model, x, seed=seed, training=training, beta=self.beta_at(step))
+
+    def function(self) -> Callable[..., Terms]:
+        """The bound as a function of a model, x, seed, training and beta."""
         raise NotImplementedError
 
     def check(self, prior: Prior, q: tfd.Distribution) -> None:
@@ -404,15 +409,8 @@ class Objective:
 class Elbo(Objective):
     """The evidence lower bound [KW14, eq. 3], the default; with a `beta` other than 1 the beta-ELBO [HMP+17, eq. 4]."""
 
-    def __call__(
-        self,
-        model: LatentVariableModel,
-        x: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        training: bool = False,
-        step: Any = 0,
-    ) -> Terms:
-        return elbo(model, x, seed, training, self.beta_at(step))
+    def function(self) -> Callable[..., Terms]:
+        return elbo
 
 
 @register
@@ -433,15 +431,8 @@ class FreeBits(Objective):
             raise ModelError(f"nats must be a number of 0 or more. Received: nats={nats!r}")
         self.nats = float(nats)
 
-    def __call__(
-        self,
-        model: LatentVariableModel,
-        x: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        training: bool = False,
-        step: Any = 0,
-    ) -> Terms:
-        return free_bits(model, x, self.nats, seed, training, self.beta_at(step))
+    def function(self) -> Callable[..., Terms]:
+        return functools.partial(free_bits, nats=self.nats)
 
     def check(self, prior: Prior, q: tfd.Distribution) -> None:
         super().check(prior, q)
@@ -469,15 +460,8 @@ class Iwae(Objective):
         check_count("k", k)
         self.k = int(k)
 
-    def __call__(
-        self,
-        model: LatentVariableModel,
-        x: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        training: bool = False,
-        step: Any = 0,
-    ) -> Terms:
-        return iwae(model, x, self.k, seed, training, self.beta_at(step))
+    def function(self) -> Callable[..., Terms]:
+        return functools.partial(iwae, k=self.k)
 
     def get_config(self) -> dict[str, Any]:
         return {"k": self.k, **super().get_config()}
@@ -487,15 +471,8 @@ class Iwae(Objective):
 class DReG(Iwae):
     """`Iwae` with the doubly reparameterised gradient [TLRM19]: less noise in the encoder's gradient; see `dreg`."""
 
-    def __call__(
-        self,
-        model: LatentVariableModel,
-        x: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        training: bool = False,
-        step: Any = 0,
-    ) -> Terms:
-        return dreg(model, x, self.k, seed, training, self.beta_at(step))
+    def function(self) -> Callable[..., Terms]:
+        return functools.partial(dreg, k=self.k)
 
     def check(self, prior: Prior, q: tfd.Distribution) -> None:
         super().check(prior, q)
