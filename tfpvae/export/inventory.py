@@ -1,0 +1,121 @@
+"""The versions of a model: what each is, and which can go."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfpvae.errors import ExportError
+from tfpvae.export.hashes import check_hashes
+from tfpvae.export.versions import remove, version_directories, versions
+from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """What a version directory says of itself.
+
+    Attributes:
+        version: its number.
+        path: the directory.
+        size: bytes, of all files.
+        created: when it was exported, ISO 8601; None, like what follows, where it has no manifest that can be read.
+        likelihood: the class of p(x given z).
+        prior: the class of p(z); None also where the model has none.
+        signatures: their names.
+        onnx: the names of the graphs, `decode`, `decode.int8`.
+        damage: what `check_hashes` found by file, empty where all is as it was exported; None where it was not asked,
+            or there is no manifest to compare with.
+    """
+
+    version: int
+    path: Path
+    size: int
+    created: str | None
+    likelihood: str | None
+    prior: str | None
+    signatures: tuple[str, ...]
+    onnx: tuple[str, ...]
+    damage: dict[str, str] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same, of what `json` can write."""
+        return dataclasses.asdict(self) | {"path": str(self.path)}
+
+
+def describe(model_directory: str | Path, *, hashes: bool = False) -> list[VersionInfo]:
+    """The versions of a model, ascending.
+
+    Args:
+        model_directory: `models/mnist`.
+        hashes: whether to compare each file with the SHA-256 that the manifest lists; reads all files.
+
+    Raises:
+        ExportError: there is no such directory, or it holds no version.
+    """
+    directories = version_directories(Path(model_directory))
+    if not directories:
+        raise ExportError(f"There is no version in {model_directory}. Expected {model_directory}/<number>/.")
+    return [_describe(number, path, hashes) for number, path in directories.items()]
+
+
+def _describe(number: int, path: Path, hashes: bool) -> VersionInfo:
+    manifest = _manifest(path)
+    damage = None
+    if hashes and (path / MANIFEST).is_file():
+        try:
+            damage = check_hashes(path)
+        except ExportError:
+            damage = {MANIFEST: "cannot be read"}
+    signatures = manifest.get("signatures")
+    return VersionInfo(
+        version=number,
+        path=path,
+        size=sum(file.lstat().st_size for file in path.rglob("*") if file.is_file()),
+        created=_text(manifest, "created"),
+        likelihood=_text(manifest, "likelihood"),
+        prior=_text(manifest, "prior"),
+        signatures=tuple(signatures) if isinstance(signatures, dict) else (),
+        onnx=tuple(sorted(file.name.removesuffix(".onnx") for file in (path / ONNX_DIRECTORY).glob("*.onnx"))),
+        damage=damage,
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """A version's manifest; empty where there is none that can be read."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _text(manifest: dict[str, Any], key: str) -> str | None:
+    value = manifest.get(key)
+    return value if isinstance(value, str) else None
+
+
+def prune(model_directory: str | Path, keep: int, protected: Collection[int] = ()) -> list[int]:
+    """Removes all versions but the newest.
+
+    Args:
+        model_directory: `models/mnist`.
+        keep: how many of the newest stay, 1 or more.
+        protected: versions that stay besides.
+
+    Returns:
+        The versions that were removed.
+
+    Raises:
+        ExportError: `keep` is not 1 or more, or a version cannot be removed.
+    """
+    if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
+        raise ExportError(f"keep must be an integer, 1 or more. Received: keep={keep!r}")
+    old = [number for number in versions(Path(model_directory))[:-keep] if number not in protected]
+    for number in old:
+        remove(Path(model_directory), number)
+    return old
