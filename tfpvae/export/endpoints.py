@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from tfpvae.errors import ExportError
 from tfpvae.layers.distribution_tensor import DistributionTensor
 from tfpvae.models import VAE, ConditionalDensity, sampling
 from tfpvae.random.seeds import OBSERVATION
@@ -24,6 +25,7 @@ class Endpoint:
         input_signature: the inputs' specs, in order, named; the batch is free.
         discrete: whether its outputs are draws of whole numbers.
         num_classes: how many labels y has, where it is a label.
+        support: what data x is, as `DistributionLayer.support` says it: elsewhere its density may be infinite.
     """
 
     signature: Signature
@@ -31,6 +33,7 @@ class Endpoint:
     input_signature: tuple[tf.TensorSpec, ...]
     discrete: bool = False
     num_classes: int | None = None
+    support: str = "unit"
 
 
 def endpoints(model: VAE | ConditionalDensity) -> tuple[dict[str, Endpoint], dict[str, str]]:
@@ -41,8 +44,15 @@ def endpoints(model: VAE | ConditionalDensity) -> tuple[dict[str, Endpoint], dic
 
     Returns:
         The endpoints by name, in the order of `SIGNATURES`, and the reasons for the absent ones by name.
+
+    Raises:
+        ExportError: it can have none.
     """
-    return _of_density(model) if isinstance(model, ConditionalDensity) else _of_vae(model)
+    present, absent = _of_density(model) if isinstance(model, ConditionalDensity) else _of_vae(model)
+    if not present:
+        reasons = "; ".join(f"no {name}, for {reason}" for name, reason in absent.items())
+        raise ExportError(f"The model must have a signature that can be exported. Received: {reasons}")
+    return present, absent
 
 
 def likelihood_of_one(model: VAE | ConditionalDensity) -> DistributionTensor:
@@ -85,6 +95,7 @@ def _of_vae(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
             (*(specs[i] for i in signature.inputs), *beside),
             discrete=name == "sample" and _discrete(p_x),
             num_classes=getattr(model, "num_classes", None),
+            support="unit" if p_x.layer is None else p_x.layer.support,
         )
         for name, signature in SIGNATURES.items()
         if name not in absent
@@ -103,10 +114,11 @@ def _of_density(model: ConditionalDensity) -> tuple[dict[str, Endpoint], dict[st
         "seed": tf.TensorSpec([None], tf.int64, name="seed"),
     }
     absent = dict.fromkeys(SIGNATURES.keys() - OBSERVED_SIGNATURES.keys(), "the model has no latents")
-    absent = {name: absent[name] for name in SIGNATURES if name in absent}
     p_y = likelihood_of_one(model)
     if p_y.named_parameters is None:
         absent["likelihood"] = _NO_PARAMETERS
+    if not _has(sampling.mean, p_y):
+        absent["decode"] = f"p(y given x) {_NO_MEAN}"
     if not _drawable(p_y):
         absent["sample"] = "p(y given x) cannot be drawn from a fixed number of uniforms"
     present = {
@@ -119,7 +131,7 @@ def _of_density(model: ConditionalDensity) -> tuple[dict[str, Endpoint], dict[st
         for name, signature in OBSERVED_SIGNATURES.items()
         if name not in absent
     }
-    return present, absent
+    return present, {name: absent[name] for name in SIGNATURES if name in absent}
 
 
 def _parameters(rv: DistributionTensor) -> dict[str, tf.Tensor]:
@@ -134,17 +146,32 @@ def _absent(model: VAE, q: DistributionTensor, p_x: DistributionTensor) -> dict[
             absent[name] = _NO_PARAMETERS
     if not _drawable(q):
         absent["score"] = "q(z given x) cannot be drawn from a fixed number of uniforms"
+    if not _has(sampling.center, q):
+        absent["reconstruct"] = f"q(z given x) {_NO_MEAN}"
+    if not _has(sampling.mean, p_x):
+        absent |= dict.fromkeys(("decode", "sample_mean", "sample_png", "reconstruct"), f"p(x given z) {_NO_MEAN}")
     if not _drawable(p_x):
         absent["sample"] = "p(x given z) cannot be drawn from a fixed number of uniforms"
-    if len(model.event_shape) != 3 or model.event_shape[-1] not in sampling.PNG_CHANNELS:
-        absent["sample_png"] = "the event is no image [H, W, C] of 1, 3 or 4 channels"
     if model.prior.num_uniforms is None:
         reason = "the prior cannot be drawn from a fixed number of uniforms"
         absent |= dict.fromkeys(("sample_latent", "sample_mean", "sample", "sample_png"), reason)
-    return absent
+    if len(model.event_shape) != 3 or model.event_shape[-1] not in sampling.PNG_CHANNELS:
+        absent["sample_png"] = "the event is no image [H, W, C] of 1, 3 or 4 channels"
+    return {name: absent[name] for name in SIGNATURES if name in absent}
 
 
-_NO_PARAMETERS = "a DistributionLambda has no named parameters"
+_NO_PARAMETERS = "the distribution has no named parameters"
+_NO_MEAN = "has no finite mean in closed form"
+
+
+def _has(point: Callable[[DistributionTensor], tf.Tensor], rv: DistributionTensor) -> bool:
+    """Whether a distribution has a mean, or what stands for it."""
+    try:
+        value = point(rv)
+    except NotImplementedError:
+        return False
+    # A named layer's mean is finite by construction: what is not then is the model itself, and is no reason.
+    return rv.named_parameters is not None or bool(tf.reduce_all(tf.math.is_finite(value)))
 
 
 def _discrete(rv: DistributionTensor) -> bool:
@@ -160,7 +187,7 @@ EDGE_SEEDS = (0, 1, -1, 2**63 - 1, -(2**63))
 
 
 def example_inputs(endpoint: Endpoint, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs to try an endpoint with: latents from N(0, I), pixels from U[0, 1] rounded, seeds with the int64 extremes.
+    """Inputs to try an endpoint with: latents from N(0, I), data of its support, seeds with the int64 extremes.
 
     Labels go one beyond the classes on either side.
 
@@ -181,7 +208,20 @@ def example_inputs(endpoint: Endpoint, rows: int, seed: int = 0) -> dict[str, np
         elif spec.dtype == tf.int64:
             inputs[spec.name] = np.resize(np.array([*EDGE_SEEDS, *range(2, rows)], np.int64), shape)
         elif spec.name == "x":
-            inputs[spec.name] = rng.integers(0, 2, shape).astype(np.float32)
+            inputs[spec.name] = _DATA[endpoint.support](rng, shape).astype(np.float32)
         else:
             inputs[spec.name] = rng.standard_normal(shape, np.float32)
     return inputs
+
+
+_DATA: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "real": lambda rng, shape: rng.standard_normal(shape),
+    "positive": lambda rng, shape: rng.gamma(2.0, size=shape),
+    "unit": lambda rng, shape: (rng.integers(0, 256, shape) + 0.5) / 256,
+    "pixel": lambda rng, shape: rng.integers(0, 256, shape) / 255,
+    "binary": lambda rng, shape: rng.integers(0, 2, shape),
+    "category": lambda rng, shape: rng.integers(0, 2, shape),  # Every likelihood of categories has these.
+    "count": lambda rng, shape: rng.poisson(3.0, shape),
+    "one_hot": lambda rng, shape: np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])],
+}
+"""Data by what it is."""

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf2onnx
 
 from tfpvae.export.endpoints import Endpoint
+from tfpvae.export.operators import HANDLERS
 from tfpvae.export.saved_model import Run
 
 OPSET: Final = 18
@@ -37,12 +38,15 @@ def write_onnx(endpoint: Endpoint, path: Path) -> None:
     function = tf.function(endpoint.function, input_signature=endpoint.input_signature, autograph=False)
     # tf2onnx logs what it cannot convert and goes on; the checker and ONNX Runtime say so below.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    model, _ = tf2onnx.convert.from_function(function, input_signature=endpoint.input_signature, opset=OPSET)
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=endpoint.input_signature, opset=OPSET, custom_op_handlers=HANDLERS
+    )
     names = {spec.name for spec in endpoint.input_signature}
-    captured = [value.name for value in model.graph.input if value.name not in names]
-    if captured:
-        # A tensor that the function took from outside would have no value here.
-        raise NoOnnxFormError(f"it holds tensors from outside the graph: {', '.join(captured)}")
+    # A tensor that the function took from outside, such as a prior's own, has become an input without a value.
+    taken = {inside.name: tensor for tensor, inside in function.get_concrete_function().graph.captures}
+    for value in [value for value in model.graph.input if value.name not in names]:
+        model.graph.input.remove(value)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(taken[value.name].numpy(), value.name))
     try:
         onnx.checker.check_model(model, full_check=True)
         onnxruntime.InferenceSession(model.SerializeToString(), _options(), providers=["CPUExecutionProvider"])

@@ -19,7 +19,7 @@ Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def write_saved_model(model: keras.Model, endpoints: dict[str, Endpoint], directory: Path) -> None:
-    """Writes a SavedModel with these signatures, and `serving_default` as another name for `decode`.
+    """Writes a SavedModel with these signatures, and `serving_default` as another name for `decode` if there is one.
 
     It goes through `keras.export.ExportArchive`: a plain `tf.saved_model.save` of Keras 3 layers loads in Python and
     then fails every request in TensorFlow Serving, because it restores copies of the variables.
@@ -34,8 +34,9 @@ def write_saved_model(model: keras.Model, endpoints: dict[str, Endpoint], direct
         archive.track(part)
     for name, endpoint in endpoints.items():
         archive.add_endpoint(name, endpoint.function, list(endpoint.input_signature))
-    default = endpoints[DEFAULT_ALIAS_OF]
-    archive.add_endpoint(DEFAULT_SIGNATURE, default.function, list(default.input_signature))
+    default = endpoints.get(DEFAULT_ALIAS_OF)
+    if default is not None:
+        archive.add_endpoint(DEFAULT_SIGNATURE, default.function, list(default.input_signature))
     with contextlib.redirect_stdout(io.StringIO()):  # ExportArchive announces its save folder, which is not the last.
         archive.write_out(str(directory), verbose=False)
 

@@ -167,6 +167,10 @@ class DistributionLayer(keras.layers.Layer):
     discrete: ClassVar[bool] = False
     """Whether draws are whole numbers, so that a rounding difference can flip one."""
 
+    support: ClassVar[str] = "real"
+    """What data it is over: "real", "positive", "unit" (strictly between 0 and 1), "pixel" (k/255), "binary",
+    "category", "count" or "one_hot"."""
+
     def __init__(
         self,
         convert_to_tensor_fn: str | ConvertToTensor = tfd.Distribution.sample,

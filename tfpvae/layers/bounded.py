@@ -27,6 +27,7 @@ class IndependentBeta(IndependentLayer):
     """
 
     params_per_value = 2
+    support = "unit"
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         raw1, raw0 = self.split(inputs)
@@ -54,6 +55,8 @@ class IndependentContinuousBernoulli(IndependentLayer):
 
     Call: logits `[..., event_size]` -> batch `[...]`, event `event_shape`. The mean is not `sigmoid(logits)`.
     """
+
+    support = "unit"
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         (logits,) = self.split(inputs)
@@ -105,6 +108,7 @@ class IndependentGamma(IndependentLayer):
     """
 
     params_per_value = 2
+    support = "positive"
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         raw_concentration, raw_rate = self.split(inputs)

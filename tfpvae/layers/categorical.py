@@ -31,6 +31,7 @@ class _OneHot(DistributionLayer):
     """
 
     discrete = True
+    support = "one_hot"
 
     def __init__(
         self,
@@ -218,6 +219,7 @@ class IndependentCategorical(IndependentLayer):
     """
 
     discrete = True
+    support = "category"
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class IndependentPoisson(IndependentLayer):
     """
 
     discrete = True
+    support = "count"
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         (log_rate,) = self.split(inputs)
@@ -66,6 +67,7 @@ class IndependentNegativeBinomial(IndependentLayer):
 
     discrete = True
     params_per_value = 2
+    support = "count"
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         raw_total_count, logits = self.split(inputs)

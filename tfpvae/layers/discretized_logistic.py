@@ -188,6 +188,7 @@ class IndependentDiscretizedLogistic(IndependentLayer):
 
     discrete = True
     params_per_value = 2
+    support = "pixel"
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         loc, raw_scale = self.split(inputs)
@@ -229,6 +230,7 @@ class MixtureDiscretizedLogistic(IndependentLayer):
     """
 
     discrete = True
+    support = "pixel"
 
     def __init__(
         self,

@@ -126,6 +126,7 @@ class IndependentBernoulli(IndependentLayer):
     """
 
     discrete = True
+    support = "binary"
 
     def __init__(
         self,

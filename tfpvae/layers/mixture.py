@@ -91,6 +91,7 @@ class _Mixture(DistributionLayer):
         self.validate_args = validate_args
         self.component_layer = component_layer
         self.discrete = getattr(component_layer, "discrete", False)  # type: ignore[misc]
+        self.support = getattr(component_layer, "support", "real")  # type: ignore[misc]
 
     @property
     def named(self) -> bool:
