@@ -1,4 +1,4 @@
-"""The command line: `tfpvae train | evaluate | export | verify | serve | sample | demo`."""
+"""The command line: `tfpvae train | evaluate | export | verify | versions | serve | sample | demo`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tfpvae.errors import ExportError, TfpvaeError
 
 if TYPE_CHECKING:
     from tfpvae.export import Export
+    from tfpvae.export.inventory import VersionInfo
+    from tfpvae.export.model_config import Entry
     from tfpvae.export.verify import Verification
     from tfpvae.training import Run
 
@@ -126,6 +128,24 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "check a version: its files, its graphs, and that its runtimes agree")
     verify.add_argument("version_dir", metavar="MODELS/NAME/N", help="a version's directory, or any SavedModel's")
     verify.add_argument("--json", action="store_true", help="print JSON, and nothing else")
+
+    listed = add("versions", _versions, "list a model's versions, remove old ones, label them for TensorFlow Serving")
+    listed.add_argument("model_dir", metavar="MODELS/NAME", help="the model's directory")
+    listed.add_argument("--hashes", action="store_true", help="compare every file with the manifest, which reads them")
+    listed.add_argument(
+        "--label",
+        action="append",
+        metavar="NAME=N",
+        help="have TensorFlow Serving know version N by a name too, such as stable=2; NAME= removes the name",
+    )
+    listed.add_argument("--keep", type=int, metavar="N", help="remove all but the newest N and what CONFIG names")
+    listed.add_argument(
+        "--config", metavar="CONFIG", help="TensorFlow Serving's models.config; by default MODELS/models.config"
+    )
+    listed.add_argument(
+        "--base-path", metavar="PATH", help="where the server finds MODELS/NAME, if CONFIG does not have it yet"
+    )
+    listed.add_argument("--json", action="store_true", help="print JSON, and nothing else")
 
     serve = add("serve", _serve, "serve exported models over HTTP, as TensorFlow Serving does")
     serve.add_argument("models", metavar="MODELS", help="a folder of models, or of one")
@@ -285,10 +305,22 @@ def _export(options: argparse.Namespace) -> None:
     from tfpvae.training import open_run
 
     profile = Profile.load(options.profile) if options.profile else None
-    model = open_run(options.run).model()
+    run = open_run(options.run)
+    model = run.model()
     with _Steps() as steps:
-        export = export_model(model, options.out, version=options.version, profile=profile, progress=steps)
+        export = export_model(
+            model, options.out, version=options.version, profile=profile, progress=steps, **_record(run)
+        )
     _print_export(export)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """What a run knows of itself, for an export: how it was trained, and the metrics of its last epoch."""
+    history = run.history()
+    settings = run.config.to_json()
+    # Of a file or a folder the name: where it is on this machine says nothing to others.
+    about = {**settings, "data": Path(settings["data"]).name, "epochs": len(history.get("loss", []))}
+    return {"about": about, "metrics": {name: values[-1] for name, values in history.items() if values}}
 
 
 class _Steps:
@@ -343,9 +375,15 @@ def _print_export(export: Export) -> None:
     )
     print(f"\nPublished {export.path}/")
     if export.signatures:
-        print(f"  SavedModel  {', '.join(export.signatures)}")
+        print(f"  SavedModel      {', '.join(export.signatures)}")
     if export.onnx:
-        print(f"  onnx/       {', '.join(export.onnx)}")
+        print(f"  onnx/           {', '.join(export.onnx)}")
+    for name, text in (
+        ("MODEL_CARD.md", "for people: what it is, how it was trained, how to call each signature"),
+        ("samples.png", "means by the seeds 0 to 63"),
+    ):
+        if (export.path / name).is_file():
+            print(f"  {name:<15} {text}")
     print(f"Serve it with: tfpvae serve {export.path.parent.parent}")
 
 
@@ -382,6 +420,111 @@ def _print_verification(verification: Verification) -> None:
         print(_wrapped(f"  {finding.severity.upper():<8} {finding.rule:<16} ", f"{where}{finding.text}"))
         print(_wrapped(" " * 28, f"What to do: {finding.advice}"))
     print(f"\n{'Refused' if verification.refused else 'Passed'}.")
+
+
+def _versions(options: argparse.Namespace) -> None:
+    with explain_missing("tfpvae versions"), _quiet_import():
+        from tfpvae.export.inventory import describe, prune
+        from tfpvae.export.model_config import read_entry, write_labels
+        from tfpvae.export.versions import remove_leftovers, versions
+    if options.keep is not None and options.keep < 1:
+        raise ExportError(f"--keep must be 1 or more. Received: {options.keep}")
+    directory = Path(options.model_dir).resolve()
+    config = Path(options.config) if options.config else directory.parent / "models.config"
+    if options.config and not options.label and not config.is_file():
+        raise ExportError(f"There is no {config}.")
+    describe(directory)  # There is something to work on.
+    changes = dict(_label(text) for text in options.label or [])
+    pending: dict[str, int] = {}
+    if changes:
+        base_path = options.base_path or directory.as_posix()
+        pending = write_labels(config, directory.name, changes, versions(directory), base_path).pending
+    entry = read_entry(config, directory.name)
+    removed = []
+    if options.keep is not None:
+        protected = {*entry.versions, *entry.labels.values()} if entry else set()
+        removed = prune(directory, options.keep, protected)
+    gone, kept = remove_leftovers(directory)
+    found = describe(directory, hashes=options.hashes)
+    if options.json:
+        state = {
+            "versions": [one.to_json() for one in found],
+            "removed": removed,
+            "leftovers_removed": gone,
+            "leftovers_kept": kept,
+            "config": str(config) if entry else None,
+            "labels": dict(entry.labels) if entry else {},
+            "labels_pending": pending,
+            "loaded": list(entry.versions) if entry else [],
+        }
+        print(json.dumps(state))
+        return
+    _print_versions(found, dict(entry.labels) if entry else {})
+    if removed:
+        print(f"\nRemoved: {', '.join(map(str, removed))}")
+        if not entry:
+            print(f"No label was looked at: {config} does not name {directory.name}.")
+    for name in gone:
+        print(f"Removed {name}, left by an export or a removal that was interrupted")
+    for name, reason in kept.items():
+        print(f"Left {name}: {reason}")
+    if entry:
+        _print_entry(entry, config, changed=bool(changes))
+    for label, version in pending.items():
+        print(
+            f"Not moved yet: {label}, to {version}. TensorFlow Serving moves a label only to a version that it has "
+            f"loaded, and refuses the whole file otherwise. It loads {version} now: give the same command again when "
+            f"/v1/models/{directory.name}/versions/{version} says AVAILABLE."
+        )
+
+
+def _label(text: str) -> tuple[str, int | None]:
+    name, equals, version = text.partition("=")
+    if not equals or not (version == "" or version.isdecimal()):
+        raise ExportError(f"--label must be NAME=N, or NAME= to remove it. Received: {text!r}")
+    return name, int(version) if version else None
+
+
+def _print_versions(found: Sequence[VersionInfo], labels: dict[str, int]) -> None:
+    rows = [("version", "created", "MB", "signatures", "ONNX", "likelihood", "prior", "files", "labels")]
+    for one in found:
+        files = "not compared" if one.damage is None else f"{len(one.damage)} differ" if one.damage else "hold"
+        names = ", ".join(label for label, version in labels.items() if version == one.version)
+        rows.append(
+            (
+                str(one.version),
+                one.created or "-",
+                f"{one.size / 1e6:.1f}",
+                str(len(one.signatures)),
+                str(len(one.onnx)),
+                one.likelihood or "-",
+                one.prior or "-",
+                files,
+                names or "-",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for one in found:
+        for path, what in (one.damage or {}).items():
+            print(f"Version {one.version}: {path} {what}")
+
+
+def _print_entry(entry: Entry, config: Path, changed: bool) -> None:
+    loaded = f"versions {', '.join(map(str, entry.versions))}" if entry.versions else "the highest version"
+    print(f"\nBy {config} TensorFlow Serving loads {loaded} from {entry.base_path}.")
+    if entry.labels:
+        print(
+            "A request that names neither a version nor a label gets the highest that is loaded; to roll back, ask for "
+            "a label (/labels/stable:predict) and move it.\n"
+            "A version that is exported from now on is not loaded before --label is given again."
+        )
+    if entry.labels and changed:
+        print(
+            "The server must run with --allow_version_labels_for_unavailable_models, or it does not start with labels, "
+            "and with --model_config_file_poll_wait_seconds, to see a change."
+        )
 
 
 def _wrapped(label: str, text: str) -> str:
@@ -428,7 +571,7 @@ def _demo(options: argparse.Namespace) -> None:
     print("\n2. Export as SavedModel and ONNX, and compare both with Keras\n", flush=True)
     vae = run.model()
     with _Steps() as steps:
-        _print_export(export_model(vae, out / "models" / "digits", progress=steps))
+        _print_export(export_model(vae, out / "models" / "digits", progress=steps, **_record(run)))
 
     print("\n3. Serve, and fetch samples over HTTP by seed\n", flush=True)
     with running(out / "models") as url, Client(url, "digits") as client:

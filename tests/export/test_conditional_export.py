@@ -80,7 +80,7 @@ def test_the_manifest_and_the_metadata_say_what_y_is(version, client):
     for name in KEPT:
         assert manifest["signatures"][name]["inputs"]["y"] == {"dtype": "int64", "shape": [None]}
         assert client.metadata()[name].inputs["y"] == ("int64", (None,))
-    assert set(manifest["no_onnx"]) == {"sample_png", "score"}
+    assert set(manifest["no_onnx"]) == {"sample_png"}
 
 
 def test_samples_are_the_models_by_seed_and_label(sampler, model):

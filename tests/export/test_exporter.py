@@ -17,8 +17,8 @@ from tfpvae.signatures import DEFAULT_ALIAS_OF, DEFAULT_SIGNATURE, MANIFEST, ONN
 CONTRACT = Path(__file__).parents[3] / "shared" / "contract"
 EDGE_SEEDS = np.array([0, 1, -1, -5, 2**31, 2**32, -(2**32) - 1, 2**63 - 1, -(2**63)], np.int64)
 ALL = tuple(SIGNATURES)
-NOT_IN_ONNX = {"sample_png", "score"}
-"""ONNX has no PNG encoder, and no operator for a part of TFP's densities."""
+NOT_IN_ONNX = {"sample_png"}
+"""ONNX has no PNG encoder."""
 IN_ONNX = sorted(set(ALL) - NOT_IN_ONNX)
 PARAMETERS = {"likelihood": ("logits",), "encode": ("loc", "scale")}
 DTYPES = {"z": "float32", "x": "float32", "seed": "int64"}
@@ -65,7 +65,9 @@ class TestWhatIsWritten:
     def test_the_files(self, exported):
         assert exported.path.name == "1"
         assert {entry.name for entry in exported.path.parent.iterdir()} == {"1"}
-        assert {"saved_model.pb", "variables", ONNX_DIRECTORY, MANIFEST} <= {p.name for p in exported.path.iterdir()}
+        assert {
+            "saved_model.pb", "variables", "assets.extra", ONNX_DIRECTORY, MANIFEST, "MODEL_CARD.md", "samples.png"
+        } <= {p.name for p in exported.path.iterdir()}  # fmt: skip
         graphs = {path.stem for path in (exported.path / ONNX_DIRECTORY).iterdir()}
         assert graphs == set(exported.onnx)
         assert exported.signatures == ALL
@@ -389,7 +391,7 @@ class TestVersionsAndProfiles:
         assert first.path == tmp_path / "m" / "1"
         assert "writing decode.onnx" in steps
         assert first.signatures == ()
-        assert {p.name for p in first.path.iterdir()} == {ONNX_DIRECTORY, MANIFEST}
+        assert {p.name for p in first.path.iterdir()} == {ONNX_DIRECTORY, MANIFEST, "MODEL_CARD.md"}
         assert {gap.runtime for gap in first.parity} == {"ONNX Runtime"}
 
         before = (first.path / MANIFEST).read_bytes()
@@ -412,8 +414,57 @@ class TestVersionsAndProfiles:
         assert export.onnx == ()
         assert export.signatures == ("decode", "encode")
         assert not (export.path / ONNX_DIRECTORY).exists()
+        assert (export.path / "assets.extra" / "tf_serving_warmup_requests").is_file()
         manifest = json.loads((export.path / MANIFEST).read_text())
         assert not any(signature["onnx"] for signature in manifest["signatures"].values())
+
+    def test_each_part_can_be_left_out(self, vae, tmp_path, only):
+        import tfpvae
+        from tfpvae.export import Profile
+
+        only("decode", "sample_mean")
+        profile = Profile(onnx=False, warmup=False, model_card=False, samples=False)
+        path = tfpvae.export_model(vae, tmp_path / "m", profile=profile).path
+        assert not {"assets.extra", "MODEL_CARD.md", "samples.png"} & {p.name for p in path.iterdir()}
+        assert json.loads((path / MANIFEST).read_text())["samples"] is None
+
+
+class TestKerasVerb:
+    """`model.export(path)`."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch) -> list:
+        import tfpvae
+
+        calls: list = []
+        monkeypatch.setattr(tfpvae, "export_model", lambda *args, **kwargs: calls.append((*args, kwargs)) or "export")
+        return calls
+
+    def test_it_is_export_model(self, vae, tmp_path, only, capsys):
+        from tfpvae.export import Export, Profile
+
+        only("decode")
+        export = vae.export(str(tmp_path / "m"), verbose=True, profile=Profile(saved_model=False))
+        assert isinstance(export, Export)
+        assert export.path == tmp_path / "m" / "1"
+        assert "writing decode.onnx" in capsys.readouterr().out
+
+    def test_a_path_that_ends_in_a_number_names_the_version(self, vae, tmp_path, calls):
+        assert vae.export(tmp_path / "m" / "3") == "export"
+        vae.export(tmp_path / "m", about={"epochs": 1})
+        vae.export(tmp_path / "7", version=2)
+        assert calls == [
+            (vae, tmp_path / "m", {"version": 3}),
+            (vae, tmp_path / "m", {"about": {"epochs": 1}}),
+            (vae, tmp_path / "7", {"version": 2}),
+        ]
+
+    def test_what_keras_takes_and_a_version_has_not(self, vae, tmp_path, calls):
+        with pytest.raises(ExportError, match=r"format must be \"tf_saved_model\".* Received: format='onnx'"):
+            vae.export(tmp_path / "m", format="onnx")
+        with pytest.raises(ExportError, match="input_signature must be left out"):
+            vae.export(tmp_path / "m", input_signature=[None])
+        assert calls == []
 
 
 class TestOtherModels:
@@ -434,7 +485,7 @@ class TestOtherModels:
         export = tfpvae.export_model(vae, tmp_path / "m", profile=Profile(onnx=False))
         manifest = json.loads((export.path / MANIFEST).read_text())
         assert manifest["absent"] == {
-            "likelihood": "a DistributionLambda has no named parameters",
+            "likelihood": "the distribution has no named parameters",
             "sample": "p(x given z) cannot be drawn from a fixed number of uniforms",
         }
         assert set(export.signatures) == set(ALL) - {"likelihood", "sample"}

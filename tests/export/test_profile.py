@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,8 @@ def profile_class():
 
 
 def test_the_default_writes_everything(profile_class):
-    assert dataclasses.asdict(profile_class()) == {"saved_model": True, "onnx": True, "tolerance": 1e-5}
+    parts = ("saved_model", "onnx", "warmup", "model_card", "samples")
+    assert dataclasses.asdict(profile_class()) == {**dict.fromkeys(parts, True), "tolerance": 1e-5}
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile_class().onnx = False
 
@@ -32,13 +34,16 @@ def test_a_file_is_read(profile_class, tmp_path):
 WRONG = {
     "saved_model = 1": r"saved_model must be true or false\. Received: saved_model=1",
     'onnx = "yes"': r"onnx must be true or false\. Received: onnx='yes'",
+    "warmup = 1": r"warmup must be true or false\. Received: warmup=1",
+    'model_card = "no"': r"model_card must be true or false\. Received: model_card='no'",
+    "samples = 64": r"samples must be true or false\. Received: samples=64",
     "tolerance = 0": r"tolerance must be a number above 0 and below 1\. Received: tolerance=0",
     "tolerance = -1e-5": r"tolerance must be a number above 0",
     "tolerance = nan": r"tolerance must be a number above 0 and below 1\. Received: tolerance=nan",
     "tolerance = true": r"tolerance must be a number above 0 and below 1\. Received: tolerance=True",
     'tolerance = "small"': r"tolerance must be a number above 0 and below 1\. Received: tolerance='small'",
     "saved_model = false\nonnx = false": r"must write something: saved_model, onnx or both must be true",
-    "tolerence = 1e-3": r"has an unknown key 'tolerence'\. Known: saved_model, onnx, tolerance",
+    "tolerence = 1e-3": r"has an unknown key 'tolerence'\. Known: saved_model, onnx, .*, tolerance",
     "[export]\nonnx = true": r"has an unknown key 'export'",
     "onnx = ": r"cannot be read: ",
 }
@@ -64,3 +69,14 @@ def test_a_missing_file_and_one_that_is_no_text(profile_class, tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ExportError, match=r"binary\.toml cannot be read"):
         profile_class.load(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "saved_model", "onnx"),
+    [("all", True, True), ("browser", False, True), ("edge", False, True), ("tensorflow-serving", True, False)],
+)
+def test_the_profiles_that_come_with_it(name, saved_model, onnx, profile_class):
+    loaded = profile_class.load(Path(__file__).parents[2] / "export" / f"{name}.toml")
+    assert (loaded.saved_model, loaded.onnx) == (saved_model, onnx)
+    assert loaded.model_card
+    assert loaded.samples

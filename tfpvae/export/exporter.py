@@ -6,27 +6,51 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 import tfpvae
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
 from tfpvae.export.hashes import write_hashes
+from tfpvae.export.model_card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
-from tfpvae.export.parity import Gap, check_parity, examples
+from tfpvae.export.parity import Example, Gap, check_parity, examples
 from tfpvae.export.profile import Profile
 from tfpvae.export.saved_model import run_v1, run_v2, write_saved_model
 from tfpvae.export.versions import publishing
-from tfpvae.models import VAE, ConditionalDensity
+from tfpvae.export.warmup import write_warmup
+from tfpvae.images import grid, save_png
+from tfpvae.layers import IndependentCategorical
+from tfpvae.models import VAE, ConditionalDensity, HierarchicalVAE, TwoStageVAE
+from tfpvae.models.ancestral import AncestralPrior
+from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
-from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY
+from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY
 
 _PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
+
+_SAMPLES: Final = 64
+_MOST_COLUMNS: Final = 16
+"""Of a grid with a label in each column."""
+
+_RANGES: Final[dict[str, tuple[float, float | None]]] = {
+    "unit": (0.0, 1.0),
+    "pixel": (0.0, 1.0),
+    "binary": (0.0, 1.0),
+    "one_hot": (0.0, 1.0),
+    "positive": (0.0, None),
+    "count": (0.0, None),
+}
+"""The lowest and the highest value of data, None for any, by `DistributionLayer.support`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +76,8 @@ def export_model(
     *,
     version: int | None = None,
     profile: Profile | None = None,
+    about: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Export:
     """Writes a model as a version directory, and publishes it only if all of it computes what the model computes.
@@ -61,6 +87,8 @@ def export_model(
         directory: the model's directory, `models/mnist`; the version becomes a numbered folder in it.
         version: its number; None is the next free one. An existing version is never overwritten.
         profile: what to write; None is everything.
+        about: how it was trained, for the manifest and the model card: settings by name, of what JSON can hold.
+        metrics: how it does on data, for the same: numbers by name, such as what `vae.evaluate` returns.
         progress: called with a line for each step.
 
     Returns:
@@ -68,13 +96,15 @@ def export_model(
 
     Raises:
         ExportError: the model has not been built, an output differs from Keras by more than the profile allows, or the
-            version exists. Nothing is published then.
+            version exists; or `about` and `metrics` are not as said. Nothing is published then.
     """
     if not isinstance(model, VAE | ConditionalDensity):
         raise ExportError(f"model must be one of tfpvae.models, such as tfpvae.VAE. Received: {type(model).__name__}")
     if not model.built:
         raise ExportError("The model must be built before it is exported: train it, or call it on some data.")
     profile = profile or Profile()
+    said = {"about": _json_of_about(about), "metrics": _json_of_metrics(metrics)}
+    served_as = Path(os.path.abspath(directory)).name  # noqa: PTH100  a link keeps its own name
     present, absent = endpoints(model)
     expected = examples(present.values())
     gaps: list[Gap] = []
@@ -87,6 +117,8 @@ def export_model(
             gaps += check_parity(expected, "SavedModel", run_v2(building), profile.tolerance)
             with run_v1(building) as run:
                 gaps += check_parity(expected, "SavedModel (v1)", run, profile.tolerance)
+            if profile.warmup:
+                write_warmup(present, served_as, building)
         graphs: list[str] = []
         no_graph: dict[str, str] = {}
         if profile.onnx:
@@ -94,8 +126,12 @@ def export_model(
             progress("comparing ONNX Runtime with Keras")
             kept = [example for example in expected if example.endpoint.signature.name in graphs]
             gaps += check_parity(kept, "ONNX Runtime", run_onnx(building / ONNX_DIRECTORY), profile.tolerance)
-        manifest = _manifest(model, present, absent, graphs, no_graph, gaps, profile)
+        samples = _write_samples(model, present, building / SAMPLES) if profile.samples else None
+        manifest = _manifest(model, present, absent, graphs, no_graph, gaps, profile, _outputs(expected))
+        manifest |= {**said, "samples": samples}
         (building / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        if profile.model_card:
+            (building / MODEL_CARD).write_text(model_card(manifest, served_as), encoding="utf-8")
         write_hashes(building)
     assert publication.path is not None
     return Export(publication.path, tuple(present) if profile.saved_model else (), tuple(graphs), tuple(gaps))
@@ -129,24 +165,36 @@ def _manifest(
     no_graph: dict[str, str],
     gaps: list[Gap],
     profile: Profile,
+    outputs: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     p_x = likelihood_of_one(model)
     condition = getattr(model, "condition", None)
+    prior = model.prior if isinstance(model, VAE) else None
+    likelihood = type(p_x.layer).__name__ if p_x.layer is not None else p_x.tensor_distribution.name
     return {
         "format": 1,
         "name": model.name,
+        "class": type(model).__name__,
+        "parameters": model.count_params(),
+        "objective": _objective(model),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "latent_size": getattr(model, "latent_size", None),
+        "latent_parts": _latent_parts(model),
         "event_shape": list(model.event_shape),
-        "likelihood": type(p_x.layer).__name__ if p_x.layer is not None else p_x.tensor_distribution.name,
-        "prior": type(model.prior).__name__ if isinstance(model, VAE) else None,
+        "data_range": _data_range(model, p_x.layer),
+        "support": None if p_x.layer is None else p_x.layer.support,
+        "likelihood": likelihood,
+        "prior": None if prior is None else type(prior).__name__,
+        "prior_of_top": type(prior.top).__name__ if isinstance(prior, AncestralPrior) else None,
         "condition": None
         if condition is None
         else {**_spec(condition), "num_classes": getattr(model, "num_classes", None)},
         "random": ALGORITHM,
+        "saved_model": profile.saved_model,
         "signatures": {
             name: {
                 "inputs": {spec.name: _spec(spec) for spec in endpoint.input_signature},
+                "outputs": outputs[name],
                 "meaning": endpoint.signature.meaning,
                 "onnx": name in graphs,
                 "discrete": endpoint.discrete,
@@ -163,3 +211,104 @@ def _manifest(
 
 def _spec(spec: tf.TensorSpec) -> dict[str, Any]:
     return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+
+
+def _outputs(made: list[Example]) -> dict[str, dict[str, Any]]:
+    """Of each signature the outputs' types and shapes, as the model answered."""
+    return {
+        example.endpoint.signature.name: {
+            name: {
+                "dtype": "string" if value.dtype == object else value.dtype.name,
+                "shape": [None, *value.shape[1:]],
+            }
+            for name, value in example.expected.items()
+        }
+        for example in made
+    }
+
+
+def _objective(model: VAE | ConditionalDensity) -> dict[str, Any]:
+    """What was maximised: its class and settings, by name."""
+    if isinstance(model, ConditionalDensity):
+        return {"class": "log_likelihood"}
+    if isinstance(model, TwoStageVAE):
+        return {"first": _objective(model.first), "second": _objective(model.second)}
+    return _settings(keras.saving.serialize_keras_object(model.objective))
+
+
+def _settings(serialized: Any) -> Any:
+    """What Keras wrote of an object, without where its class is."""
+    if isinstance(serialized, Mapping) and "class_name" in serialized:
+        return {"class": serialized["class_name"]} | {k: _settings(v) for k, v in serialized["config"].items()}
+    return serialized
+
+
+def _latent_parts(model: VAE | ConditionalDensity) -> list[dict[str, Any]] | None:
+    """What z is made of, where it is several latents: their names and sizes, in their order within it."""
+    if isinstance(model, HierarchicalVAE):
+        return [{"name": name, "size": size} for name, size in model.layer_sizes.items()]
+    if isinstance(model, TwoStageVAE):
+        return [{"name": "u", "size": model.second.latent_size}, {"name": "z", "size": model.first.latent_size}]
+    return None
+
+
+def _is_image(model: VAE | ConditionalDensity) -> bool:
+    return len(model.event_shape) == 3 and model.event_shape[-1] in PNG_CHANNELS
+
+
+def _data_range(model: VAE | ConditionalDensity, layer: Any) -> tuple[float, float | None] | None:
+    """The lowest and the highest value of the data; None in place of one, or of both, for any.
+
+    Images are in [0, 1] throughout tfpvae, also where the likelihood, such as a Gaussian, is of any numbers.
+
+    Args:
+        model: the model.
+        layer: its likelihood's; None where it is none of tfpvae's.
+    """
+    if model.bernoulli:
+        return (0.0, 1.0)
+    of_one = getattr(layer, "component_layer", layer)
+    if isinstance(of_one, IndependentCategorical):
+        return (0.0, of_one.num_categories - 1.0)
+    return _RANGES.get(getattr(layer, "support", "real"), (0.0, 1.0) if _is_image(model) else None)
+
+
+def _write_samples(model: VAE | ConditionalDensity, present: dict[str, Endpoint], path: Path) -> dict[str, Any] | None:
+    """Draws the means of the first seeds, where they are images.
+
+    Returns:
+        What they are; None where nothing was drawn.
+    """
+    if "sample_mean" not in present or not _is_image(model):
+        return None
+    inputs = {"seed": np.arange(_SAMPLES)}
+    y, columns = None, None
+    (condition,) = [spec for spec in present["sample_mean"].input_signature if spec.name == CONDITION] or [None]
+    if condition is not None:
+        classes = present["sample_mean"].num_classes
+        if classes is None:
+            y = "y all zeros"
+            inputs[CONDITION] = np.zeros([_SAMPLES, *condition.shape[1:]], condition.dtype.as_numpy_dtype)
+        else:
+            y = f"y = seed mod {classes}"
+            inputs[CONDITION] = inputs["seed"] % classes
+            columns = classes if classes <= _MOST_COLUMNS else None
+    (means,) = present["sample_mean"].function(**{key: tf.constant(value) for key, value in inputs.items()}).values()
+    save_png(grid(means.numpy(), columns), path)
+    return {"seeds": [0, _SAMPLES - 1], "y": y}
+
+
+def _json_of_about(about: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(dict(about or {}), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"about must be settings by name that JSON can hold: {error}. Received: {about!r}") from error
+
+
+def _json_of_metrics(metrics: Mapping[str, float] | None) -> dict[str, float | None]:
+    """The numbers by name; None for those that are not finite, which JSON does not have."""
+    try:
+        numbers = {str(name): float(value) for name, value in dict(metrics or {}).items()}
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"metrics must be numbers by name: {error}. Received: {metrics!r}") from error
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}

@@ -17,16 +17,23 @@ class Profile:
     Attributes:
         saved_model: whether to write a SavedModel, for TensorFlow Serving.
         onnx: whether to write ONNX graphs, for ONNX Runtime and the browser.
+        warmup: whether to write requests that TensorFlow Serving answers while it loads the SavedModel; where there is
+            none, nothing is written.
+        model_card: whether to write MODEL_CARD.md.
+        samples: whether to draw samples.png, of models of images.
         tolerance: the largest difference from Keras that is published, relative to the larger of 1 and the largest
             output.
     """
 
     saved_model: bool = True
     onnx: bool = True
+    warmup: bool = True
+    model_card: bool = True
+    samples: bool = True
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        for key in ("saved_model", "onnx"):
+        for key in ("saved_model", "onnx", "warmup", "model_card", "samples"):
             if not isinstance(getattr(self, key), bool):
                 raise ExportError(f"{key} must be true or false. Received: {key}={getattr(self, key)!r}")
         if (

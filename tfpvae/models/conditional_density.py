@@ -13,11 +13,12 @@ from tfpvae.errors import DataError, ModelError
 from tfpvae.layers.base import register
 from tfpvae.layers.distribution_tensor import DistributionTensor
 from tfpvae.models import checks, sampling
+from tfpvae.models.exporting import Exportable
 from tfpvae.random.seeds import OBSERVATION, Seeds
 
 
 @register
-class ConditionalDensity(keras.Model):
+class ConditionalDensity(Exportable, keras.Model):
     """p(y given x) by maximum likelihood: a network from x to a distribution over y, and nothing hidden between.
 
     The loss is minus the mean of log p(y given x), in nats, a sum over the event. No draw is differentiated, so the

@@ -14,6 +14,7 @@ from tfpvae.errors import DataError, ModelError
 from tfpvae.layers.base import register, stateless_seed
 from tfpvae.layers.distribution_tensor import DistributionTensor
 from tfpvae.models import checks, sampling
+from tfpvae.models.exporting import Exportable
 from tfpvae.objectives import Elbo, Objective, Terms
 from tfpvae.priors import DistributionPrior, Prior, StandardNormal
 from tfpvae.random.seeds import Seeds
@@ -23,7 +24,7 @@ _STATISTICS: Final = ("mean", "stddev", "variance", "mode", "entropy", "log_prob
 
 
 @register
-class VAE(keras.Model):
+class VAE(Exportable, keras.Model):
     """A variational autoencoder [KW14]: q(z given x), p(z) and p(x given z), trained on a bound on log p(x).
 
     The KL from posterior to prior is exact wherever it has a closed form. The loss is minus the bound: a sum over the
