@@ -231,6 +231,8 @@ def _endpoints(manifest: dict[str, Any], functions: Any) -> Iterator[Endpoint]:
             specs,
             discrete=signature["discrete"],
             num_classes=(manifest.get("condition") or {}).get("num_classes"),
+            # Of a model without latents the support is that of y, and x may be anything.
+            support=(manifest["support"] if manifest["latent_size"] else None) or "unit",
         )
 
 
