@@ -29,6 +29,7 @@ def test_example(tmp_path):
     assert (tmp_path / "models" / "digits" / "1" / "saved_model.pb").is_file()
 
 
+@pytest.mark.slow
 def test_the_guides_code_runs(tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL))
     done = subprocess.run(

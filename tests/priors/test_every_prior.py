@@ -144,7 +144,9 @@ def test_a_vae_trains_it_without_a_warning_and_saves_it(name, make, tiny_vae, x,
 
 # tf2onnx still calls NumPy by names of version 1.
 @pytest.mark.filterwarnings("ignore:.*np.object.*:FutureWarning")
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "autoregressive" in name else name for name in LEARNED]
+)
 def test_its_draws_are_exported_and_the_same_everywhere(name, trained, tmp_path, monkeypatch):
     import tfpvae
     from tfpvae.export import exporter
