@@ -1,4 +1,4 @@
-"""Published test log-likelihoods of binarised MNIST, reached again.
+"""Published test log-likelihoods of binarised MNIST, and what this package reaches.
 
     python benchmarks/published.py --row vae-1 [--data mnist.npz] [--out runs/published]
     python benchmarks/published.py --list
