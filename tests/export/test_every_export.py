@@ -381,6 +381,7 @@ def test_a_model_of_no_signature_is_refused():
         endpoints(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_its_export_is_the_same_everywhere(name, tmp_path, monkeypatch):
     from tfpvae.export import exporter

@@ -94,6 +94,7 @@ def test_a_scale_must_be_a_finite_number_above_zero(tfpl, scale):
             tfpl.SphericalNormal(3, scale, learn_scale)
 
 
+@pytest.mark.slow
 def test_a_vae_with_a_learned_scale_is_exported(build_vae, digits, tmp_path, monkeypatch):
     import tensorflow as tf
 

@@ -82,6 +82,7 @@ def test_the_mean_over_a_partition_is_the_gradient_of_all_the_data(x, k):
     np.testing.assert_allclose(parts.mean(axis=0), whole, rtol=1e-4, atol=3e-6)
 
 
+@pytest.mark.slow
 def test_the_mean_over_random_batches_and_draws_is_the_gradient_of_all_the_data(x):
     vae = build()
     rng = np.random.default_rng(3)

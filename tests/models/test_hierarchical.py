@@ -401,6 +401,7 @@ class TestKinds:
         assert all(gradient is not None and np.any(gradient != 0) for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_it_is_exported_and_the_runtimes_agree(tmp_path, monkeypatch):
     import tfpvae
     from tfpvae.export import exporter

@@ -82,7 +82,7 @@ def check_recovers(x: np.ndarray, r: int, seed: int) -> None:
     assert (variances[r:] > 0.9).all()
 
 
-@pytest.mark.parametrize("r", [3, 8, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("r", [3, *(pytest.param(r, marks=pytest.mark.slow) for r in (8, 16))])
 def test_a_learned_gamma_recovers_the_noise_and_the_dimension(r):
     check_recovers(plant(r), r, seed=0)
 

@@ -168,6 +168,7 @@ class TestLinear:
         noise = reference.normal_from_uniform(reference.uniform(seeds_for(6, 3), 4, OBSERVATION))[:, :3]
         np.testing.assert_allclose(vae.sample(6, seed=3), z @ Linear.W + Linear.s * noise, atol=1e-5)
 
+    @pytest.mark.slow
     def test_a_score_is_a_bound_on_log_p_of_both_stages(self, vae):
         _, covariance, c, c_scale, e, e_scale = Linear.moments()
         log_marginal = stats.multivariate_normal(np.zeros(3), covariance).logpdf(Linear.x)
@@ -296,6 +297,7 @@ class TestTraining:
         )
         assert (terms.second.bound.numpy() > terms.second.elbo.numpy()).any()
 
+    @pytest.mark.slow
     def test_it_is_saved_and_goes_on(self, tmp_path):
         import keras
 
