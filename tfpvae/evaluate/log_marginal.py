@@ -23,7 +23,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.errors import ModelError
-from tfpvae.models import VAE, ConditionalVAE, checks, sampling
+from tfpvae.evaluate.rows import Data, checked
+from tfpvae.models import VAE, checks, sampling
 from tfpvae.objectives import check_count, log_joint, log_likelihood
 from tfpvae.random.numpy import key_of, threefry2x32, uniform
 from tfpvae.random.seeds import DRAW_SEEDS, LATENT, POSTERIOR, Seeds
@@ -91,10 +92,8 @@ def importance_log_marginal(
         ModelError: y is missing, or the model takes none; samples, batch_size, chunk_size or seed are not as said, or
             the encoder's layer cannot be drawn by seed.
     """
-    x, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
-    condition = _condition(vae, y, len(x))
-    one = {name: value[:1] for name, value in condition.items()}
-    rv = checks.probe(vae.given(**one).encoder, vae.event_shape, "encoder")
+    data, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
+    rv = checks.probe(vae.given(**data.first(1).y).encoder, vae.event_shape, "encoder")
     layer, of_one_row = rv.layer, rv.named_parameters
     if layer is None or of_one_row is None or layer.num_uniforms is None:
         name = "DistributionLambda" if layer is None else type(layer).__name__
@@ -102,7 +101,7 @@ def importance_log_marginal(
             f"Importance sampling draws z by seed, and the encoder's layer {name} cannot be drawn from a fixed number "
             "of uniforms. End the encoder in a layer that can, such as tfpvae.layers.MultivariateNormalDiag."
         )
-    signature = _signature(vae, condition, layer.num_uniforms)
+    signature = _signature(vae, data, layer.num_uniforms)
     of_q = {name: _any_rows(value) for name, value in of_one_row.items()}
 
     @tf.function(input_signature=[*signature, of_q])
@@ -119,7 +118,7 @@ def importance_log_marginal(
         return lambda x, y, uniforms: log_weights(x, y, uniforms, parameters)
 
     stream = (layer.num_uniforms, POSTERIOR)
-    return _estimate(vae, x, condition, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
+    return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
 
 
 def monte_carlo_log_marginal(
@@ -146,20 +145,19 @@ def monte_carlo_log_marginal(
     Args, returns and errors are those of `importance_log_marginal`, but that it is the prior that must be drawn by
     seed.
     """
-    x, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
-    condition = _condition(vae, y, len(x))
+    data, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
     num_uniforms = vae.prior.num_uniforms
     if num_uniforms is None:
         raise ModelError(f"Prior {type(vae.prior).__name__} cannot be drawn by seed.")
 
-    @tf.function(input_signature=_signature(vae, condition, num_uniforms))
+    @tf.function(input_signature=_signature(vae, data, num_uniforms))
     def log_weights(x: tf.Tensor, y: dict[str, tf.Tensor], uniforms: tf.Tensor) -> tf.Tensor:
         z = vae.sample_prior(tf.reshape(uniforms, [-1, num_uniforms]))
         return log_likelihood(vae.given(**y), x, tf.reshape(z, [tf.shape(uniforms)[0], -1, vae.latent_size]))
 
     stream = (num_uniforms, LATENT)
     prepare = lambda x, y: log_weights  # noqa: E731
-    return _estimate(vae, x, condition, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
+    return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
 
 
 def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:
@@ -172,33 +170,21 @@ def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:
     return (low.astype(np.uint64) | (high.astype(np.uint64) << np.uint64(32))).view(np.int64)
 
 
-def _check(vae: VAE, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[np.ndarray, np.ndarray]:
-    """The data as an array `[N, *event_shape]`, and the seeds of its rows, int64 `[N]`."""
+def _check(vae: VAE, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[Data, np.ndarray]:
+    """The data, and the seeds of its rows, int64 `[N]`."""
     for name, count in counts.items():
         check_count(name, count)
-    x = np.asarray(x)
-    if not vae.built:
-        vae.build((x.shape, np.shape(y)) if isinstance(vae, ConditionalVAE) else x.shape)
-    checks.check_array(x, vae.event_shape, vae.bernoulli, "x")
+    data = checked(vae, x, y)
     if vae.bernoulli:
-        checks.warn_of_grey(x, "x")
-    return x, sampling.as_seeds(len(x), seed).numpy()
+        checks.warn_of_grey(data.x, "x")
+    return data, sampling.as_seeds(len(data.x), seed).numpy()
 
 
-def _condition(vae: VAE, y: Any, rows: int) -> dict[str, tf.Tensor]:
-    """`{"y": ...}` for so many rows, or `{}` for a model that takes none."""
-    if not isinstance(vae, ConditionalVAE):
-        if y is not None:
-            raise ModelError(f"{type(vae).__name__} takes no y: it has no condition. Received: y of {type(y).__name__}")
-        return {}
-    return {"y": vae.given_for(y, rows).given}
-
-
-def _signature(vae: VAE, condition: dict[str, tf.Tensor], num_uniforms: int) -> list[Any]:
+def _signature(vae: VAE, data: Data, num_uniforms: int) -> list[Any]:
     """Of `(x, y, uniforms)`, with any number of rows and draws: the last batch and chunk are not traced anew."""
     return [
         tf.TensorSpec([None, *vae.event_shape], vae.variable_dtype),
-        {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in condition.items()},
+        {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in data.y.items()},
         tf.TensorSpec([None, None, num_uniforms], tf.float32),
     ]
 
@@ -211,8 +197,7 @@ def _any_rows(parameter: tf.Tensor) -> tf.TensorSpec:
 
 def _estimate(
     vae: VAE,
-    x: np.ndarray,
-    condition: dict[str, tf.Tensor],
+    data: Data,
     seeds: np.ndarray,
     samples: int,
     batch_size: int,
@@ -223,19 +208,16 @@ def _estimate(
     stream: int,
 ) -> LogMarginal:
     """The loop over batches of rows, and chunks of draws within each; `prepare` is called once for each batch."""
-    log_marginal, standard_error = np.empty(len(x)), np.empty(len(x))
-    for start in range(0, len(x), batch_size):
-        rows = slice(start, start + batch_size)
-        batch = tf.cast(tf.constant(x[rows]), vae.variable_dtype)
-        y = {name: value[rows] for name, value in condition.items()}
-        log_weights, mean = prepare(batch, y), _LogMeanExp(len(seeds[rows]))
+    log_marginal, standard_error = np.empty(len(seeds)), np.empty(len(seeds))
+    for rows, x, y in data.batches(vae, batch_size):
+        log_weights, mean = prepare(x, y), _LogMeanExp(len(seeds[rows]))
         for first in range(0, samples, chunk_size):
             chunk = sample_seeds(seeds[rows], first, min(chunk_size, samples - first))
             # In NumPy, whose uint32 is ten times as fast as the int64 of the exportable form; the bits are the same.
             uniforms = uniform(chunk.ravel(), num_uniforms, stream).reshape(*chunk.shape, num_uniforms)
-            mean.add(log_weights(batch, y, tf.constant(uniforms)).numpy())
+            mean.add(log_weights(x, y, tf.constant(uniforms)).numpy())
         log_marginal[rows], standard_error[rows] = mean.value(), mean.standard_error()
-        progress(min(start + batch_size, len(x)))
+        progress(rows.stop)
     return LogMarginal(log_marginal, standard_error, samples)
 
 

@@ -18,6 +18,7 @@ from tensorflow_probability import distributions as tfd
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import DistributionLayer, Parameters
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
+from tfpvae.models import sampling
 from tfpvae.priors import Prior
 
 DATA = "x"
@@ -309,7 +310,7 @@ class AncestralPosterior(DistributionLayer):
             for c in self.conditionals.value:
                 if c.name not in found:
                     found[c.name] = c(rows)
-                rows[c.name] = _mean(found[c.name])
+                rows[c.name] = sampling.mean(found[c.name])
         named = {
             f"{part.name}_{name}": value
             for part in self.parts.value
@@ -540,16 +541,10 @@ def _flat(value: tf.Tensor, part: Part) -> tf.Tensor:
     return tf.reshape(value, [-1, part.size])
 
 
-def _mean(rv: DistributionTensor) -> tf.Tensor:
-    if rv.layer is None or rv.named_parameters is None:
-        return rv.tensor_distribution.mean()
-    return rv.layer.mean(rv.named_parameters)
-
-
 def _has_mean(found: Mapping[str, DistributionTensor]) -> bool:
     try:
         for rv in found.values():
-            _mean(rv)
+            sampling.mean(rv)
     except NotImplementedError:
         return False
     return True

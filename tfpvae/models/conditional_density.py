@@ -140,11 +140,12 @@ class ConditionalDensity(Exportable, keras.Model):
             "reports loss and log_likelihood.",
         )
         super().compile(optimizer, **kwargs)
+        if self.built:
+            # Else a model that is saved before it is trained would be loaded with a warning.
+            self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
