@@ -79,5 +79,8 @@ DEFAULT_ALIAS_OF: Final = "decode"
 MANIFEST: Final = "manifest.json"
 """The file of a version directory that says what is in it."""
 
+MANIFEST_FORMAT: Final = 1
+"""The form of that file: raised when a reader of an older one could misread it."""
+
 ONNX_DIRECTORY: Final = "onnx"
 """The folder of a version directory that holds one `<signature>.onnx` for each signature with an ONNX form."""

@@ -84,6 +84,17 @@ class TestMaximumLikelihood:
         assert history["val_loss"][-1] < first
 
 
+def test_saved_before_it_is_trained_it_loads_without_a_warning(normal, data, tmp_path):
+    import keras
+
+    normal.save(tmp_path / "density.keras")
+    loaded = keras.models.load_model(tmp_path / "density.keras")
+    x, y = data
+    expected = normal.score(x, y)["log_likelihood"]
+    np.testing.assert_allclose(loaded.score(x, y)["log_likelihood"], expected, rtol=1e-6)
+    assert len(loaded.optimizer.variables) == len(normal.optimizer.variables)
+
+
 def test_samples_by_seed_follow_the_distribution(normal, data):
     from tfpvae.random import numpy as reference
     from tfpvae.random.seeds import OBSERVATION

@@ -34,7 +34,7 @@ from tfpvae.models import VAE, ConditionalDensity, HierarchicalVAE, TwoStageVAE
 from tfpvae.models.ancestral import AncestralPrior
 from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
-from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY
+from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY
 
 _PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
 
@@ -172,7 +172,7 @@ def _manifest(
     prior = model.prior if isinstance(model, VAE) else None
     likelihood = type(p_x.layer).__name__ if p_x.layer is not None else p_x.tensor_distribution.name
     return {
-        "format": 1,
+        "format": MANIFEST_FORMAT,
         "name": model.name,
         "class": type(model).__name__,
         "parameters": model.count_params(),

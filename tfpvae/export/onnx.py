@@ -49,7 +49,7 @@ def write_onnx(endpoint: Endpoint, path: Path) -> None:
         model.graph.initializer.append(onnx.numpy_helper.from_array(taken[value.name].numpy(), value.name))
     try:
         onnx.checker.check_model(model, full_check=True)
-        onnxruntime.InferenceSession(model.SerializeToString(), _options(), providers=["CPUExecutionProvider"])
+        open_graph(model.SerializeToString())
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_REFUSALS) as error:
         raise NoOnnxFormError(str(error).strip().splitlines()[0]) from error
     onnx.save(model, path)
@@ -60,22 +60,28 @@ _REFUSALS = tuple(
     for name in ("Fail", "InvalidGraph", "InvalidArgument", "NotImplemented")
 )
 
+ONNX_ERRORS: Final = (
+    *_REFUSALS,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
+)
+"""What ONNX Runtime raises of a graph that it cannot open or run."""
 
-def _options() -> onnxruntime.SessionOptions:
+
+def open_graph(graph: Path | bytes) -> onnxruntime.InferenceSession:
+    """Opens a graph in ONNX Runtime on the CPU, its warnings kept off the terminal."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return options
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def run_onnx(directory: Path) -> Run:
     """Runs signatures from `<directory>/<signature>.onnx` in ONNX Runtime."""
 
-    @functools.cache
-    def open_session(name: str) -> onnxruntime.InferenceSession:
-        return onnxruntime.InferenceSession(directory / f"{name}.onnx", _options(), providers=["CPUExecutionProvider"])
+    open_once = functools.cache(open_graph)
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        session = open_session(name)
+        session = open_once(directory / f"{name}.onnx")
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
 

@@ -7,24 +7,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import onnxruntime
 import tensorflow as tf
 
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.hashes import check_hashes
 from tfpvae.export.lint import Finding, Severity, batching, lint
-from tfpvae.export.onnx import run_onnx
+from tfpvae.export.onnx import ONNX_ERRORS, open_graph, run_onnx
 from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, gap_of, shapes_of
 from tfpvae.export.saved_graph import SAVED_MODEL
 from tfpvae.export.saved_model import Run, run_v1
 from tfpvae.export.versions import versions
-from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY, Signature
-
-FORMAT: Final = 1
-"""The manifests that can be read here."""
+from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, Signature
 
 
 @dataclass(frozen=True)
@@ -186,9 +182,9 @@ def _written_by(manifest: dict[str, Any] | None) -> str:
 def _compare(
     directory: Path, manifest: dict[str, Any], has_saved_model: bool, progress: Callable[[str], None]
 ) -> tuple[list[Gap], list[Finding], str]:
-    if manifest["format"] != FORMAT:
+    if manifest["format"] != MANIFEST_FORMAT:
         raise ExportError(
-            f"{directory / MANIFEST} must have format {FORMAT}. Received: format={manifest['format']}. "
+            f"{directory / MANIFEST} must have format {MANIFEST_FORMAT}. Received: format={manifest['format']}. "
             "A newer tfpvae wrote it: verify it with that."
         )
     graphs = {name for name, signature in manifest["signatures"].items() if signature["onnx"]}
@@ -247,7 +243,7 @@ def _gaps(made: Iterable[Example], runtime: str, run: Run, tolerance: float) -> 
         advice = f"Export it again; if it comes again, do not use {runtime} for it."
         try:
             got = run(name, example.inputs)
-        except (tf.errors.OpError, KeyError, *_ONNX_ERRORS) as error:
+        except (tf.errors.OpError, KeyError, *ONNX_ERRORS) as error:
             text = f"{runtime} cannot run it: {str(error).splitlines()[0]}"
             wrong[name] = _error("parity", runtime, text, advice, name)
             continue
@@ -273,16 +269,10 @@ def _gaps(made: Iterable[Example], runtime: str, run: Run, tolerance: float) -> 
     return list(worst.values()), list(wrong.values())
 
 
-_ONNX_ERRORS: Final = tuple(
-    getattr(onnxruntime.capi.onnxruntime_pybind11_state, name)
-    for name in ("Fail", "InvalidGraph", "InvalidArgument", "InvalidProtobuf", "NotImplemented", "RuntimeException")
-)
-
-
 def _opened(directory: Path, graphs: Iterable[str]) -> Iterator[Finding]:
     for name in sorted(graphs):
         try:
-            onnxruntime.InferenceSession(directory / f"{name}.onnx", providers=["CPUExecutionProvider"])
-        except _ONNX_ERRORS as error:
+            open_graph(directory / f"{name}.onnx")
+        except ONNX_ERRORS as error:
             text = f"ONNX Runtime cannot open it: {str(error).splitlines()[0]}"
             yield _error("parity", "ONNX Runtime", text, "Export it again.", name)
