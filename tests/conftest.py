@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -150,9 +151,35 @@ def vae(build_vae: Callable[..., VAE], digits: Digits) -> VAE:
 
 
 @pytest.fixture(scope="session")
+def restrict() -> Callable[..., None]:
+    """`restrict(monkeypatch, "decode", ...)`: exports have these signatures alone, and take a fraction of the time."""
+
+    def restrict(patch: pytest.MonkeyPatch, *names: str) -> None:
+        from tfpvae.export import exporter
+
+        every = exporter.endpoints
+
+        def some(model: Any) -> Any:
+            present, absent = every(model)
+            return {name: present[name] for name in present if name in names}, absent
+
+        patch.setattr(exporter, "endpoints", some)
+
+    return restrict
+
+
+@pytest.fixture
+def only(restrict: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`only("decode", ...)`: `restrict`, for one test."""
+    return functools.partial(restrict, monkeypatch)
+
+
+@pytest.fixture(scope="session")
 def exported(vae: VAE, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """The shared VAE as version 1 of the model `digits`. Shared by every test: read it, do not write into it."""
     import tfpvae
+    from tfpvae.export import Profile
 
     directory: Path = tmp_path_factory.mktemp("exported") / "models" / "digits"
-    return tfpvae.export_model(vae, directory)
+    # Which other precisions are kept depends on how fast they are found to be.
+    return tfpvae.export_model(vae, directory, profile=Profile(float16="never", int8="never"))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tfpvae
 from tfpvae._extras import explain_missing
 from tfpvae.errors import ExportError, TfpvaeError
+from tfpvae.signatures import graph_file
 
 if TYPE_CHECKING:
     from tfpvae.export import Export
@@ -123,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", metavar="RUN", help="the run's directory")
     export.add_argument("--out", required=True, metavar="MODELS/NAME", help="the model's directory")
     export.add_argument("--version", type=int, metavar="N", help="the version; by default the next free number")
+    export.add_argument(
+        "--layout",
+        choices=("openvino", "triton"),
+        help="for a server without signatures: each ONNX graph as a servable of its own, MODELS/NAME_decode and so on",
+    )
     export.add_argument("--profile", metavar="FILE", help="a TOML file that says what to write; see export/")
 
     verify = add("verify", _verify, "check a version: its files, its graphs, and that its runtimes agree")
@@ -307,6 +313,21 @@ def _export(options: argparse.Namespace) -> None:
     profile = Profile.load(options.profile) if options.profile else None
     run = open_run(options.run)
     model = run.model()
+    if options.layout:
+        from tfpvae.export.layouts import export_layout
+
+        with _Steps() as steps:
+            paths = export_layout(
+                model,
+                options.out,
+                options.layout,
+                version=options.version,
+                profile=profile,
+                progress=steps,
+                **_record(run),
+            )
+        print("Published", *(f"  {path}/" for path in paths), sep="\n")
+        return
     with _Steps() as steps:
         export = export_model(
             model, options.out, version=options.version, profile=profile, progress=steps, **_record(run)
@@ -373,18 +394,41 @@ def _print_export(export: Export) -> None:
         f"Closest to its limit: {worst.signature} {worst.output} in {worst.runtime}, "
         f"{worst.difference:.1e} of {worst.allowed:.1e}."
     )
+    for line in _speed_lines(export):
+        print(line)
     print(f"\nPublished {export.path}/")
     if export.signatures:
         print(f"  SavedModel      {', '.join(export.signatures)}")
     if export.onnx:
-        print(f"  onnx/           {', '.join(export.onnx)}")
+        kept = [graph_file(each.signature, each.precision) for each in export.reduced if not each.dropped]
+        print(f"  onnx/           {', '.join([*export.onnx, *(file.removesuffix('.onnx') for file in kept)])}")
     for name, text in (
+        ("decoder.tflite", "decode for LiteRT"),
         ("MODEL_CARD.md", "for people: what it is, how it was trained, how to call each signature"),
         ("samples.png", "means by the seeds 0 to 63"),
     ):
         if (export.path / name).is_file():
             print(f"  {name:<15} {text}")
     print(f"Serve it with: tfpvae serve {export.path.parent.parent}")
+
+
+def _speed_lines(export: Export) -> Iterator[str]:
+    """The fastest way to compute each number of rows, and what became of the graphs of lower precision."""
+    if export.recommended:
+        yield "\nFastest in process on this machine, by rows at once:"
+    for best in export.recommended:
+        precision = (
+            "" if best.precision == "float32" else f" {best.precision}, at most {best.difference:.2g} from Keras"
+        )
+        yield f"  {best.signature:<15}{best.rows:>4}  {best.microseconds:>10,.0f} us  {best.runtime}{precision}"
+    for each in export.reduced:
+        if each.dropped:
+            yield textwrap.fill(
+                f"Dropped {graph_file(each.signature, each.precision)}: {each.dropped}.",
+                116,
+                initial_indent="  ",
+                subsequent_indent="    ",
+            )
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from tfpvae.client.arguments import as_count
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import DataError, NotFoundError, RequestError, ServerError
 from tfpvae.images import to_png
-from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY
+from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY, PRECISIONS, graph_of
 
 
 class Decoder(Sampler):
@@ -29,6 +29,8 @@ class Decoder(Sampler):
     Args:
         path: a model's directory (`models/digits`: its highest version is taken), a version's
             (`models/digits/1`), a folder of `<signature>.onnx` files, or one such file.
+        precision: "float32", whose samples are the server's; or "int8" or "float16", with which the signatures that
+            have such a graph are computed. The manifest says how far those are from float32, and how fast.
         threads: the threads that compute one call; None lets ONNX Runtime take one for each core.
         batch_size: rows computed at once.
 
@@ -39,16 +41,25 @@ class Decoder(Sampler):
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed.
-        NotFoundError: there is no ONNX graph under `path`; or (calls) none for that signature.
+        NotFoundError: there is no ONNX graph under `path`, or none in that precision; or (calls) none for that
+            signature.
+        RequestError: there is no such precision.
         ServerError: (calls) ONNX Runtime cannot load the graph, or refuses the shape of the input.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, threads: int | None = None, batch_size: int = BATCH_SIZE
+        self,
+        path: str | os.PathLike[str],
+        *,
+        precision: str = "float32",
+        threads: int | None = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         super().__init__(batch_size)
+        if precision not in PRECISIONS:
+            raise RequestError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
         self._threads = None if threads is None else as_count("threads", threads)
-        self._graphs = _find_graphs(Path(path))
+        self._graphs = _find_graphs(Path(path), precision)
         self.num_classes = _num_classes(next(iter(self._graphs.values())).parent)
         with explain_missing("tfpvae.edge.Decoder"):
             import onnxruntime
@@ -113,17 +124,24 @@ class Decoder(Sampler):
         return self._sessions[signature]
 
 
-def _find_graphs(path: Path) -> dict[str, Path]:
-    """The graphs under `path` by signature, in order of name."""
+def _find_graphs(path: Path, precision: str) -> dict[str, Path]:
+    """The graphs under `path` by signature, in order of name: in that precision, or where there is none in float32."""
     if path.is_file() and path.suffix == ".onnx":
-        return {path.stem: path}
+        return {graph_of(path.name)[0]: path}
     folder = path
     versions = [entry for entry in path.glob("*/") if entry.name.isascii() and entry.name.isdigit()]
     if versions:
         folder = max(versions, key=lambda entry: int(entry.name))
     if (folder / ONNX_DIRECTORY).is_dir():
         folder /= ONNX_DIRECTORY
-    graphs = {graph.stem: graph for graph in sorted(folder.glob("*.onnx"))}
+    found = {graph_of(graph.name): graph for graph in sorted(folder.glob("*.onnx"))}
+    if found and precision not in {each for _, each in found}:
+        raise NotFoundError(
+            f"{folder} holds no graphs in {precision}. An export keeps those that were faster than float32, and with "
+            f'{precision} = "always" in its profile any; {MANIFEST} says why one was dropped.'
+        )
+    graphs = {signature: graph for (signature, each), graph in found.items() if each == "float32"}
+    graphs |= {signature: graph for (signature, each), graph in found.items() if each == precision}
     if not graphs:
         raise NotFoundError(
             f"{folder} holds no ONNX graphs. Expected a model's or a version's directory with graphs in "

@@ -84,3 +84,17 @@ MANIFEST_FORMAT: Final = 1
 
 ONNX_DIRECTORY: Final = "onnx"
 """The folder of a version directory that holds one `<signature>.onnx` for each signature with an ONNX form."""
+
+PRECISIONS: Final = ("float32", "float16", "int8")
+"""What weights and activations of a graph are. Inputs and outputs are float32 in all."""
+
+
+def graph_file(signature: str, precision: str = "float32") -> str:
+    """The name of a graph's file: `decode.onnx` in float32, else `decode.int8.onnx`."""
+    return f"{signature}.onnx" if precision == "float32" else f"{signature}.{precision}.onnx"
+
+
+def graph_of(file: str) -> tuple[str, str]:
+    """The signature and the precision of a graph's file."""
+    signature, _, precision = file.removesuffix(".onnx").partition(".")
+    return signature, precision or "float32"

@@ -25,19 +25,12 @@ def model(build_conditional, digits, labels):
 
 
 @pytest.fixture(scope="module")
-def version(model, tmp_path_factory):
+def version(model, tmp_path_factory, restrict):
     """Its version directory, with some of its signatures: all take long."""
     import tfpvae
-    from tfpvae.export import exporter
-
-    every = exporter.endpoints
-
-    def some(model):
-        present, absent = every(model)
-        return {name: present[name] for name in KEPT}, absent
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "endpoints", some)
+        restrict(patch, *KEPT)
         return tfpvae.export_model(model, tmp_path_factory.mktemp("models") / "labelled").path
 
 
@@ -162,23 +155,24 @@ def test_a_model_without_a_condition_takes_no_y(exported):
         Decoder(exported.path, threads=1).sample(2, y=1)
 
 
-def test_floats_and_data_without_latents(build_conditional, tmp_path):
-    """Both of one export each, of their fewest signatures."""
+def test_a_condition_of_floats(build_conditional, tmp_path, only):
+    import tfpvae
+    from tfpvae.edge import Decoder
+
+    floats = build_conditional(num_classes=None, y_shape=(2, 3))
+    only("decode")
+    path = tfpvae.export_model(floats, tmp_path / "floats").path
+    z, y = np.ones((3, 4), np.float32), np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32)
+    np.testing.assert_allclose(Decoder(path).decode(z, y), floats.decode(z, y).mean(), atol=1e-5)
+    np.testing.assert_allclose(Decoder(path).decode(z, y[:1]), floats.decode(z, y[[0, 0, 0]]).mean(), atol=1e-5)
+
+
+def test_data_without_latents(tmp_path):
     import keras
 
     import tfpvae
     from tfpvae import layers
     from tfpvae.edge import Decoder
-    from tfpvae.export import exporter
-
-    floats = build_conditional(num_classes=None, y_shape=(2, 3))
-    every = exporter.endpoints
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "endpoints", lambda model: ({"decode": every(model)[0]["decode"]}, {}))
-        path = tfpvae.export_model(floats, tmp_path / "floats").path
-    z, y = np.ones((3, 4), np.float32), np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32)
-    np.testing.assert_allclose(Decoder(path).decode(z, y), floats.decode(z, y).mean(), atol=1e-5)
-    np.testing.assert_allclose(Decoder(path).decode(z, y[:1]), floats.decode(z, y[[0, 0, 0]]).mean(), atol=1e-5)
 
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), layers.IndependentNormal([2])])
     density = tfpvae.ConditionalDensity(network)

@@ -38,19 +38,6 @@ def table(text: str) -> dict[str, tuple[str, ...]]:
     return {row[0]: row[1:] for row in rows[2:]}
 
 
-def restricted(monkeypatch, *names: str) -> None:
-    """Exports have these signatures alone, and take a fraction of the time."""
-    from tfpvae.export import exporter
-
-    every = exporter.endpoints
-
-    def some(model):
-        present, absent = every(model)
-        return {name: present[name] for name in names if name in present}, absent
-
-    monkeypatch.setattr(exporter, "endpoints", some)
-
-
 def posted(command: str) -> tuple[str, bytes]:
     """The path and the body that a curl command of the card sends."""
     *made, sent = command.strip().split(" |\n")
@@ -209,10 +196,10 @@ class TestOfAVae:
 
 
 class TestOfOtherModels:
-    def test_labels(self, build_conditional, tmp_path, monkeypatch):
+    def test_labels(self, build_conditional, tmp_path, monkeypatch, only):
         import tfpvae
 
-        restricted(monkeypatch, "decode", "sample_mean", "encode")
+        only("decode", "sample_mean", "encode")
         model = build_conditional()
         export = tfpvae.export_model(model, tmp_path / "labelled")
         results = run_all(export.path, monkeypatch)
@@ -264,13 +251,13 @@ class TestOfOtherModels:
         assert "| `loss` | 1.5 |" in parts["How it was trained and evaluated"]
         assert table(parts["What it lacks"])["`encode`"] == ("the model has no latents",)
 
-    def test_data_that_zero_is_none_of(self, build_vae, tmp_path, monkeypatch):
+    def test_data_that_zero_is_none_of(self, build_vae, tmp_path, monkeypatch, only):
         """The density at the examples' x must be finite: JSON has no infinity."""
         import tfpvae
         from tfpvae import layers
         from tfpvae.export import Profile
 
-        restricted(monkeypatch, "decode", "score")
+        only("decode", "score")
         model = build_vae(likelihood=layers.IndependentGamma((8, 8, 1)))
         export = tfpvae.export_model(model, tmp_path / "m", profile=Profile(onnx=False))
         results = run_all(export.path, monkeypatch)
@@ -282,7 +269,7 @@ class TestOfOtherModels:
         assert what["Data x"] == ("float32 `[B, 8, 8, 1]`, pixels of 0 or more",)
 
     @pytest.mark.parametrize("kind", ["hierarchical", "two-stage"])
-    def test_several_latents_and_graphs_alone(self, kind, build_vae, tmp_path, monkeypatch):
+    def test_several_latents_and_graphs_alone(self, kind, build_vae, tmp_path, monkeypatch, only):
         """Of ONNX graphs alone there is nothing over HTTP, and no warm-up."""
         import keras
 
@@ -313,7 +300,7 @@ class TestOfOtherModels:
             )
             latents, prior = "u (3), then z (4)", "`StandardNormal` of u; networks for p(z given what is above it)"
             objective = "Elbo(beta=1.0) of the first stage, Elbo(beta=1.0) of the second"
-        restricted(monkeypatch, "decode", "encode")
+        only("decode", "encode")
         export = tfpvae.export_model(model, tmp_path / "m", profile=Profile(saved_model=False, samples=False))
         assert {path.name for path in export.path.iterdir()} == {CARD, MANIFEST, "onnx"}
         results = run_all(export.path, monkeypatch)
@@ -343,11 +330,11 @@ class TestWhatIsSaidOfTheTraining:
         assert record["about"]["latent"] == 3
         assert record["about"]["epochs"] == 2  # That were trained.
 
-    def test_numbers_that_are_not_finite(self, vae, tmp_path, monkeypatch):
+    def test_numbers_that_are_not_finite(self, vae, tmp_path, only):
         import tfpvae
         from tfpvae.export import Profile
 
-        restricted(monkeypatch, "decode")
+        only("decode")
         export = tfpvae.export_model(
             vae,
             tmp_path / "m",

@@ -19,7 +19,13 @@ def profile_class():
 
 def test_the_default_writes_everything(profile_class):
     parts = ("saved_model", "onnx", "warmup", "model_card", "samples")
-    assert dataclasses.asdict(profile_class()) == {**dict.fromkeys(parts, True), "tolerance": 1e-5}
+    precisions = {"float16": "if-faster", "int8": "if-faster", "float16_tolerance": 0.01, "int8_tolerance": 0.25}
+    assert dataclasses.asdict(profile_class()) == {
+        **dict.fromkeys(parts, True),
+        "litert": False,
+        "tolerance": 1e-5,
+        **precisions,
+    }
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile_class().onnx = False
 
@@ -34,6 +40,7 @@ def test_a_file_is_read(profile_class, tmp_path):
 WRONG = {
     "saved_model = 1": r"saved_model must be true or false\. Received: saved_model=1",
     'onnx = "yes"': r"onnx must be true or false\. Received: onnx='yes'",
+    "litert = 1": r"litert must be true or false\. Received: litert=1",
     "warmup = 1": r"warmup must be true or false\. Received: warmup=1",
     'model_card = "no"': r"model_card must be true or false\. Received: model_card='no'",
     "samples = 64": r"samples must be true or false\. Received: samples=64",
@@ -42,8 +49,12 @@ WRONG = {
     "tolerance = nan": r"tolerance must be a number above 0 and below 1\. Received: tolerance=nan",
     "tolerance = true": r"tolerance must be a number above 0 and below 1\. Received: tolerance=True",
     'tolerance = "small"': r"tolerance must be a number above 0 and below 1\. Received: tolerance='small'",
-    "saved_model = false\nonnx = false": r"must write something: saved_model, onnx or both must be true",
-    "tolerence = 1e-3": r"has an unknown key 'tolerence'\. Known: saved_model, onnx, .*, tolerance",
+    "int8_tolerance = 1": r"int8_tolerance must be a number above 0 and below 1\. Received: int8_tolerance=1",
+    "float16_tolerance = 0": r"float16_tolerance must be a number above 0 and below 1",
+    "int8 = true": r"int8 must be one of if-faster, always, never\. Received: int8=True",
+    'float16 = "yes"': r"float16 must be one of if-faster, always, never\. Received: float16='yes'",
+    "saved_model = false\nonnx = false": r"must write saved_model, onnx or both",
+    "tolerence = 1e-3": r"has an unknown key 'tolerence'\. Known: saved_model, onnx, .*, int8_tolerance",
     "[export]\nonnx = true": r"has an unknown key 'export'",
     "onnx = ": r"cannot be read: ",
 }
@@ -72,11 +83,16 @@ def test_a_missing_file_and_one_that_is_no_text(profile_class, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "saved_model", "onnx"),
-    [("all", True, True), ("browser", False, True), ("edge", False, True), ("tensorflow-serving", True, False)],
+    ("name", "saved_model", "onnx", "litert"),
+    [
+        ("all", True, True, True),
+        ("browser", False, True, False),
+        ("edge", False, True, True),
+        ("tensorflow-serving", True, False, False),
+    ],
 )
-def test_the_profiles_that_come_with_it(name, saved_model, onnx, profile_class):
+def test_the_profiles_that_come_with_it(name, saved_model, onnx, litert, profile_class):
     loaded = profile_class.load(Path(__file__).parents[2] / "export" / f"{name}.toml")
-    assert (loaded.saved_model, loaded.onnx) == (saved_model, onnx)
+    assert (loaded.saved_model, loaded.onnx, loaded.litert) == (saved_model, onnx, litert)
     assert loaded.model_card
     assert loaded.samples

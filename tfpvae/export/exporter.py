@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import math
 import os
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,14 @@ import tfpvae
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
 from tfpvae.export.hashes import write_hashes
+from tfpvae.export.litert import LITERT, NoLiteRtFormError, run_litert, write_litert
 from tfpvae.export.model_card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
 from tfpvae.export.parity import Example, Gap, check_parity, examples
+from tfpvae.export.precision import REDUCIBLE, Reduced, reduce
 from tfpvae.export.profile import Profile
-from tfpvae.export.saved_model import run_v1, run_v2, write_saved_model
+from tfpvae.export.saved_model import Run, run_v1, run_v2, write_saved_model
+from tfpvae.export.speed import Recommendation, Timing, recommend
 from tfpvae.export.versions import publishing
 from tfpvae.export.warmup import write_warmup
 from tfpvae.images import grid, save_png
@@ -34,7 +38,7 @@ from tfpvae.models import VAE, ConditionalDensity, HierarchicalVAE, TwoStageVAE
 from tfpvae.models.ancestral import AncestralPrior
 from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
-from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY
+from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, graph_file
 
 _PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
 
@@ -62,12 +66,16 @@ class Export:
         signatures: the names of the SavedModel's signatures.
         onnx: the names of the signatures that have an ONNX graph.
         parity: the largest difference from Keras, by runtime, signature and output.
+        reduced: the graphs of lower precision, kept or dropped.
+        recommended: the fastest runtime and precision, by signature and number of rows.
     """
 
     path: Path
     signatures: tuple[str, ...]
     onnx: tuple[str, ...]
     parity: tuple[Gap, ...]
+    reduced: tuple[Reduced, ...]
+    recommended: tuple[Recommendation, ...]
 
 
 def export_model(
@@ -108,13 +116,17 @@ def export_model(
     present, absent = endpoints(model)
     expected = examples(present.values())
     gaps: list[Gap] = []
+    reduced: list[Reduced] = []
+    timings: list[Timing] = []
+    saved: Run | None = None
     with publishing(Path(directory), version) as publication:
         building = publication.building
         if profile.saved_model:
             progress("writing the SavedModel")
             write_saved_model(model, present, building)
             progress("comparing the SavedModel with Keras")
-            gaps += check_parity(expected, "SavedModel", run_v2(building), profile.tolerance)
+            saved = run_v2(building)
+            gaps += check_parity(expected, "SavedModel", saved, profile.tolerance)
             with run_v1(building) as run:
                 gaps += check_parity(expected, "SavedModel (v1)", run, profile.tolerance)
             if profile.warmup:
@@ -124,17 +136,53 @@ def export_model(
         if profile.onnx:
             graphs, no_graph = _write_onnx_graphs(present, building / ONNX_DIRECTORY, progress)
             progress("comparing ONNX Runtime with Keras")
+            onnx = building / ONNX_DIRECTORY
             kept = [example for example in expected if example.endpoint.signature.name in graphs]
-            gaps += check_parity(kept, "ONNX Runtime", run_onnx(building / ONNX_DIRECTORY), profile.tolerance)
+            gaps += check_parity(kept, "ONNX Runtime", run_onnx(onnx), profile.tolerance)
+            for name in (name for name in REDUCIBLE if name in graphs):
+                own = [example for example in kept if example.endpoint.signature.name == name]
+                found, times = reduce(present[name], present.get("sample_latent"), own, saved, onnx, profile, progress)
+                reduced += found
+                timings += times
+        no_litert: str | None = None
+        if profile.litert:
+            found_litert, no_litert = _write_litert(model, present, building / LITERT, expected, profile, progress)
+            gaps += found_litert
         samples = _write_samples(model, present, building / SAMPLES) if profile.samples else None
         manifest = _manifest(model, present, absent, graphs, no_graph, gaps, profile, _outputs(expected))
-        manifest |= {**said, "samples": samples}
+        recommended = recommend(timings, _differences(gaps, reduced))
+        manifest |= {
+            "litert": profile.litert and no_litert is None,
+            "no_litert": no_litert,
+            "reduced": [dataclasses.asdict(each) for each in reduced],
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "speed": [dataclasses.asdict(timing) for timing in timings],
+            "recommended": [dataclasses.asdict(each) for each in recommended],
+            **said,
+            "samples": samples,
+        }
         (building / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         if profile.model_card:
             (building / MODEL_CARD).write_text(model_card(manifest, served_as), encoding="utf-8")
         write_hashes(building)
     assert publication.path is not None
-    return Export(publication.path, tuple(present) if profile.saved_model else (), tuple(graphs), tuple(gaps))
+    return Export(
+        publication.path,
+        tuple(present) if profile.saved_model else (),
+        tuple(graphs),
+        tuple(gaps),
+        tuple(reduced),
+        recommended,
+    )
+
+
+def _differences(gaps: list[Gap], reduced: list[Reduced]) -> dict[tuple[str, str, str], float]:
+    """How far what was timed is from Keras, by signature, runtime and precision."""
+    found = {(gap.signature, gap.runtime, "float32"): gap.difference for gap in gaps}
+    for each in reduced:
+        if each.difference is not None:
+            found[each.signature, "ONNX Runtime", each.precision] = each.difference
+    return found
 
 
 def _write_onnx_graphs(
@@ -147,14 +195,35 @@ def _write_onnx_graphs(
         if name == "sample_png":
             no_graph[name] = "PNG has no ONNX form; tfpvae.edge makes it of sample_mean"
             continue
-        progress(f"writing {name}.onnx")
+        progress(f"writing {graph_file(name)}")
         try:
-            write_onnx(endpoint, directory / f"{name}.onnx")
+            write_onnx(endpoint, directory / graph_file(name))
         except NoOnnxFormError as error:
             no_graph[name] = str(error)
         else:
             graphs.append(name)
     return graphs, no_graph
+
+
+def _write_litert(
+    model: VAE | ConditionalDensity,
+    present: dict[str, Endpoint],
+    path: Path,
+    expected: list[Example],
+    profile: Profile,
+    progress: Callable[[str], None],
+) -> tuple[list[Gap], str | None]:
+    """Writes the decoder for LiteRT, or says why it has none."""
+    if "decode" not in present:
+        return [], "the model has no decode"
+    progress(f"writing {path.name}")
+    try:
+        write_litert(model, present["decode"], path)
+    except NoLiteRtFormError as error:
+        return [], str(error)
+    progress("comparing LiteRT with Keras")
+    own = [example for example in expected if example.endpoint.signature.name == "decode"]
+    return check_parity(own, "LiteRT", run_litert(path), profile.tolerance), None
 
 
 def _manifest(

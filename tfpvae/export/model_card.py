@@ -17,6 +17,7 @@ from tfpvae.signatures import (
     MANIFEST,
     OBSERVED_SIGNATURES,
     ONNX_DIRECTORY,
+    graph_file,
 )
 
 MODEL_CARD: Final = "MODEL_CARD.md"
@@ -52,7 +53,7 @@ def model_card(manifest: Mapping[str, Any], served_as: str) -> str:
     """
     return "\n".join(
         line
-        for part in (_head, _what, _training, _calls, _signatures, _seeds, _absent, _parity, _versions)
+        for part in (_head, _what, _training, _calls, _signatures, _seeds, _absent, _parity, _speed, _versions)
         for line in part(manifest, served_as)
     )
 
@@ -206,6 +207,54 @@ def _parity(manifest: Mapping[str, Any], served_as: str) -> Iterator[str]:
         *_table(("signature", "output", *runtimes), rows),
         "",
     )
+
+
+def _speed(manifest: Mapping[str, Any], served_as: str) -> Iterator[str]:
+    if not manifest["speed"]:
+        return
+    ways = list(dict.fromkeys((timing["runtime"], timing["precision"]) for timing in manifest["speed"]))
+    best = {(each["signature"], each["rows"]): (each["runtime"], each["precision"]) for each in manifest["recommended"]}
+    cells: dict[tuple[str, int], dict[tuple[str, str], str]] = {}
+    for timing in manifest["speed"]:
+        row, way = (timing["signature"], timing["rows"]), (timing["runtime"], timing["precision"])
+        text = f"{timing['microseconds']:,.0f}"
+        cells.setdefault(row, {})[way] = f"**{text}**" if best[row] == way else text
+    header = ("signature", "rows", *(runtime if at == "float32" else f"{runtime}, {at}" for runtime, at in ways))
+    yield from (
+        "## How fast it is",
+        "",
+        f"Microseconds of one call in process, the median, at the export ({manifest['machine']}); the fastest in bold.",
+        "",
+        *_table(
+            header,
+            [(f"`{name}`", str(rows), *(of.get(way, "-") for way in ways)) for (name, rows), of in cells.items()],
+        ),
+        "",
+    )
+    kept = [each for each in manifest["reduced"] if not each["dropped"]]
+    if kept:
+        rows = [
+            (
+                f"`{ONNX_DIRECTORY}/{graph_file(each['signature'], each['precision'])}`",
+                each["method"],
+                f"{each['difference']:.2g}",
+                f"{each['mean_difference']:.2g}",
+                f"{each['kilobytes']:,} kB",
+            )
+            for each in kept
+        ]
+        at = kept[-1]["precision"]
+        yield from (
+            f'In lower precision, which `Decoder(".", precision="{at}")` computes with; how far from Keras, over 256 '
+            "rows of the prior:",
+            "",
+            *_table(("graph", "method", "at most", "on average", "size"), rows),
+            "",
+        )
+    dropped = [each for each in manifest["reduced"] if each["dropped"]]
+    if dropped:
+        reasons = [(f"`{graph_file(each['signature'], each['precision'])}`", each["dropped"]) for each in dropped]
+        yield from ("Not kept:", "", *_table(("graph", "because"), reasons), "")
 
 
 def _versions(manifest: Mapping[str, Any], served_as: str) -> Iterator[str]:

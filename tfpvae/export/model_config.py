@@ -98,7 +98,7 @@ def write_labels(
     entry = Entry(base_path if old is None else old.base_path, tuple(sorted(wanted)), dict(sorted(labels.items())))
     if entry != old:
         lines = _lines(entry)
-        _write(config, _added(text, root, model, entry, config) if found is None else _edited(text, found, lines))
+        replace_text(config, _added(text, root, model, entry, config) if found is None else _edited(text, found, lines))
     return Labelling(entry, pending)
 
 
@@ -190,8 +190,12 @@ def _read(config: Path) -> str:
         raise ExportError(f"{config} cannot be read: {error}") from error
 
 
-def _write(config: Path, text: str) -> None:
-    """Replaces the file at once: the server may be reading it."""
+def replace_text(config: Path, text: str) -> None:
+    """Replaces a file at once: the server may be reading it.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
     config = config.resolve()  # A link stays one.
     new = config.with_name(f".{config.name}-{secrets.token_hex(4)}")
     try:

@@ -16,6 +16,7 @@ import tf2onnx
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.operators import HANDLERS
 from tfpvae.export.saved_model import Run
+from tfpvae.signatures import graph_file
 
 OPSET: Final = 18
 """The highest that tf2onnx writes."""
@@ -75,13 +76,13 @@ def open_graph(graph: Path | bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def run_onnx(directory: Path) -> Run:
-    """Runs signatures from `<directory>/<signature>.onnx` in ONNX Runtime."""
+def run_onnx(directory: Path, precision: str = "float32") -> Run:
+    """Runs signatures in ONNX Runtime, from the files that `graph_file` names."""
 
     open_once = functools.cache(open_graph)
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        session = open_once(directory / f"{name}.onnx")
+        session = open_once(directory / graph_file(name, precision))
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
 

@@ -57,13 +57,16 @@ class Example:
 
 def examples(endpoints: Iterable[Endpoint]) -> list[Example]:
     """Examples of every endpoint for several batch sizes."""
-    made = []
+    made: list[Example] = []
     for endpoint in endpoints:
-        for rows in BATCH_SIZES:
-            inputs = example_inputs(endpoint, rows)
-            outputs = endpoint.function(**{k: tf.constant(v) for k, v in inputs.items()})
-            made.append(Example(endpoint, inputs, {k: v.numpy() for k, v in outputs.items()}))
+        made += [example(endpoint, example_inputs(endpoint, rows)) for rows in BATCH_SIZES]
     return made
+
+
+def example(endpoint: Endpoint, inputs: dict[str, np.ndarray]) -> Example:
+    """What the model itself answers to these inputs."""
+    outputs = endpoint.function(**{k: tf.constant(v) for k, v in inputs.items()})
+    return Example(endpoint, inputs, {k: v.numpy() for k, v in outputs.items()})
 
 
 def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance: float) -> list[Gap]:

@@ -6,8 +6,11 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tfpvae.errors import ExportError
+
+_WANTED: Final = ("if-faster", "always", "never")
 
 
 @dataclass(frozen=True)
@@ -17,33 +20,45 @@ class Profile:
     Attributes:
         saved_model: whether to write a SavedModel, for TensorFlow Serving.
         onnx: whether to write ONNX graphs, for ONNX Runtime and the browser.
+        litert: whether to write decoder.tflite, for LiteRT.
         warmup: whether to write requests that TensorFlow Serving answers while it loads the SavedModel; where there is
             none, nothing is written.
         model_card: whether to write MODEL_CARD.md.
         samples: whether to draw samples.png, of models of images.
         tolerance: the largest difference from Keras that is published, relative to the larger of 1 and the largest
             output.
+        float16, int8: whether to write `decode` and `sample_mean` in lower precision beside float32: "if-faster" than
+            float32 on this machine, "always" or "never".
+        float16_tolerance, int8_tolerance: the largest difference from Keras that those are kept with, relative as
+            `tolerance` is.
     """
 
     saved_model: bool = True
     onnx: bool = True
+    litert: bool = False
     warmup: bool = True
     model_card: bool = True
     samples: bool = True
     tolerance: float = 1e-5
+    float16: str = "if-faster"
+    int8: str = "if-faster"
+    float16_tolerance: float = 0.01
+    int8_tolerance: float = 0.25
 
     def __post_init__(self) -> None:
-        for key in ("saved_model", "onnx", "warmup", "model_card", "samples"):
+        for key in ("saved_model", "onnx", "litert", "warmup", "model_card", "samples"):
             if not isinstance(getattr(self, key), bool):
                 raise ExportError(f"{key} must be true or false. Received: {key}={getattr(self, key)!r}")
-        if (
-            isinstance(self.tolerance, bool)
-            or not isinstance(self.tolerance, int | float)
-            or not 0 < self.tolerance < 1
-        ):
-            raise ExportError(f"tolerance must be a number above 0 and below 1. Received: tolerance={self.tolerance!r}")
+        for key in ("tolerance", "float16_tolerance", "int8_tolerance"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+                raise ExportError(f"{key} must be a number above 0 and below 1. Received: {key}={value!r}")
+        for key in ("float16", "int8"):
+            value = getattr(self, key)
+            if value not in _WANTED:
+                raise ExportError(f"{key} must be one of {', '.join(_WANTED)}. Received: {key}={value!r}")
         if not (self.saved_model or self.onnx):
-            raise ExportError("A profile must write something: saved_model, onnx or both must be true.")
+            raise ExportError("A profile must write saved_model, onnx or both: LiteRT has the decoder alone.")
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:

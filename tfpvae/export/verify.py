@@ -15,12 +15,13 @@ from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.hashes import check_hashes
 from tfpvae.export.lint import Finding, Severity, batching, lint
+from tfpvae.export.litert import LITERT, run_litert
 from tfpvae.export.onnx import ONNX_ERRORS, open_graph, run_onnx
 from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, gap_of, shapes_of
 from tfpvae.export.saved_graph import SAVED_MODEL
 from tfpvae.export.saved_model import Run, run_v1
 from tfpvae.export.versions import versions
-from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, Signature
+from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, Signature, graph_file
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _compare(
             f"{directory / MANIFEST} must have format {MANIFEST_FORMAT}. Received: format={manifest['format']}. "
             "A newer tfpvae wrote it: verify it with that."
         )
-    graphs = {name for name, signature in manifest["signatures"].items() if signature["onnx"]}
+    graphs = _graphs(manifest)
     if not has_saved_model:
         progress("opening the ONNX graphs")
         wrong = list(_opened(directory / ONNX_DIRECTORY, graphs))
@@ -197,16 +198,20 @@ def _compare(
     made = examples(_endpoints(manifest, loaded.signatures))
     # The profile's tolerance is each one's from Keras.
     tolerance = 2 * manifest["tolerance"]
+    tolerances = {_in_precision(each["precision"]): 2 * each["tolerance"] for each in manifest["reduced"]}
     gaps: list[Gap] = []
     wrong = []
     with ExitStack() as stack:
         runs: list[tuple[str, Run, list[Example]]] = [("SavedModel (v1)", stack.enter_context(run_v1(directory)), made)]
-        if graphs:
-            kept = [example for example in made if example.endpoint.signature.name in graphs]
-            runs.append(("ONNX Runtime", run_onnx(directory / ONNX_DIRECTORY), kept))
+        runs += [
+            (_in_precision(precision), run_onnx(directory / ONNX_DIRECTORY, precision), _examples_of(made, names))
+            for precision, names in graphs.items()
+        ]
+        if manifest["litert"]:
+            runs.append(("LiteRT", run_litert(directory / LITERT), _examples_of(made, ["decode"])))
         for runtime, run, compared in runs:
             progress(f"comparing {runtime} with the SavedModel")
-            found, mistakes = _gaps(compared, runtime, run, tolerance)
+            found, mistakes = _gaps(compared, runtime, run, tolerances.get(runtime, tolerance))
             gaps += found
             wrong += mistakes
     names = " and ".join(runtime for runtime, _, _ in runs)
@@ -269,10 +274,31 @@ def _gaps(made: Iterable[Example], runtime: str, run: Run, tolerance: float) -> 
     return list(worst.values()), list(wrong.values())
 
 
-def _opened(directory: Path, graphs: Iterable[str]) -> Iterator[Finding]:
-    for name in sorted(graphs):
-        try:
-            open_graph(directory / f"{name}.onnx")
-        except ONNX_ERRORS as error:
-            text = f"ONNX Runtime cannot open it: {str(error).splitlines()[0]}"
-            yield _error("parity", "ONNX Runtime", text, "Export it again.", name)
+def _opened(directory: Path, graphs: dict[str, list[str]]) -> Iterator[Finding]:
+    for precision, names in graphs.items():
+        for name in names:
+            try:
+                open_graph(directory / graph_file(name, precision))
+            except ONNX_ERRORS as error:
+                text = f"{_in_precision(precision)} cannot open it: {str(error).splitlines()[0]}"
+                yield _error("parity", "ONNX Runtime", text, "Export it again.", name)
+
+
+def _graphs(manifest: dict[str, Any]) -> dict[str, list[str]]:
+    """The signatures that have a graph, by precision."""
+    graphs: dict[str, list[str]] = {}
+    for name, signature in manifest["signatures"].items():
+        if signature["onnx"]:
+            graphs.setdefault("float32", []).append(name)
+    for each in manifest["reduced"]:
+        if not each["dropped"]:
+            graphs.setdefault(each["precision"], []).append(each["signature"])
+    return graphs
+
+
+def _in_precision(precision: str) -> str:
+    return "ONNX Runtime" if precision == "float32" else f"ONNX Runtime {precision}"
+
+
+def _examples_of(made: Iterable[Example], names: Iterable[str]) -> list[Example]:
+    return [example for example in made if example.endpoint.signature.name in names]

@@ -1,0 +1,167 @@
+"""Model repositories for servers that have no signatures: Triton, and OpenVINO Model Server.
+
+There each ONNX graph is a servable of its own, `<name>_<signature>`:
+
+    models/mnist_decode/1/model.onnx
+    models/mnist_decode/config.pbtxt        Triton's
+    models/mnist_sample_mean/1/model.onnx
+    ...
+    models/config.json                      OpenVINO Model Server's
+
+`sample_png` is left out: ONNX has no PNG.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from tfpvae.errors import ExportError
+from tfpvae.export.exporter import export_model
+from tfpvae.export.model_config import replace_text
+from tfpvae.export.profile import Profile
+from tfpvae.export.versions import publishing, versions
+from tfpvae.models import VAE, ConditionalDensity
+from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY, graph_of
+
+LAYOUTS: Final = ("openvino", "triton")
+
+MAX_BATCH_SIZE: Final = 64
+"""The rows that Triton computes at once at most; it joins requests up to there."""
+
+_TRITON_TYPES: Final = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+_OPENVINO_MOUNT: Final = "/models"
+"""Where OpenVINO Model Server's container finds the repository: its `config.json` needs whole paths."""
+
+
+def export_layout(
+    model: VAE | ConditionalDensity,
+    directory: str | Path,
+    layout: str,
+    *,
+    version: int | None = None,
+    profile: Profile | None = None,
+    about: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> tuple[Path, ...]:
+    """Writes a model's ONNX graphs as servables, compared with Keras as `export_model` does.
+
+    Each servable's version appears whole, by a rename, all of them one after the other when all are written. A server's
+    file that is there already is kept: Triton's of a servable as it is, OpenVINO's with entries added.
+
+    Args:
+        model: a trained model.
+        directory: `models/mnist` gives the servables `mnist_decode` and so on in the repository `models`.
+        layout: "triton" or "openvino".
+        version: of each servable; None is the next number that is free in all.
+        profile, about, metrics, progress: as of `export_model`; no SavedModel is written.
+
+    Returns:
+        The version directories.
+
+    Raises:
+        ExportError: as `export_model`; or there is no such layout, the repository's `config.json` cannot be read, or
+            the model has no ONNX graph.
+    """
+    if layout not in LAYOUTS:
+        raise ExportError(f"layout must be one of {', '.join(LAYOUTS)}. Received: {layout!r}")
+    name, repository = Path(os.path.abspath(directory)).name, Path(directory).parent  # noqa: PTH100  As export_model.
+    config = _read_config(repository) if layout == "openvino" else {}
+    profile = replace(profile or Profile(), saved_model=False, onnx=True, litert=False, model_card=False, samples=False)
+    with tempfile.TemporaryDirectory() as folder:
+        export = export_model(
+            model, Path(folder) / name, profile=profile, about=about, metrics=metrics, progress=progress
+        )
+        manifest = json.loads((export.path / MANIFEST).read_text(encoding="utf-8"))
+        graphs = {
+            f"{name}_{graph.stem.replace('.', '_')}": graph
+            for graph in sorted((export.path / ONNX_DIRECTORY).glob("*.onnx"))
+        }
+        if not graphs:
+            raise ExportError(f"The model has no ONNX graph for a server: {manifest['no_onnx']}")
+        if version is None:
+            version = 1 + max((number for servable in graphs for number in versions(repository / servable)), default=0)
+        progress(f"publishing version {version} of {len(graphs)} servables")
+        with ExitStack() as stack:
+            made = {each: stack.enter_context(publishing(repository / each, version)) for each in graphs}
+            for servable, graph in graphs.items():
+                shutil.copy(graph, made[servable].building / "model.onnx")
+                if layout == "triton" and not (repository / servable / "config.pbtxt").exists():
+                    signature = manifest["signatures"][graph_of(graph.name)[0]]
+                    replace_text(repository / servable / "config.pbtxt", triton_config(servable, signature))
+            if layout == "openvino":
+                replace_text(repository / "config.json", openvino_config(config, graphs))
+    paths = [publication.path for publication in made.values()]
+    return tuple(path for path in paths if path is not None)
+
+
+def triton_config(servable: str, signature: Mapping[str, Any]) -> str:
+    """Triton's `config.pbtxt` (its `ModelConfig`) of a servable.
+
+    Triton keeps the batch to itself. What has no axis but the batch, such as a seed, is `[1]` in a request and is
+    reshaped to nothing.
+
+    Args:
+        servable: its name.
+        signature: as in the manifest.
+    """
+    lines = [f"name: {json.dumps(servable)}", 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH_SIZE}"]
+    for role in ("input", "output"):
+        for key, spec in signature[f"{role}s"].items():
+            shape = spec["shape"][1:]
+            lines += [
+                f"{role} {{",
+                f"  name: {json.dumps(key)}",
+                f"  data_type: {_TRITON_TYPES[spec['dtype']]}",
+                f"  dims: [ {', '.join(map(str, shape or [1]))} ]",
+                *([] if shape else ["  reshape: { shape: [ ] }"]),
+                "}",
+            ]
+    return "\n".join([*lines, "dynamic_batching { }", ""])
+
+
+def openvino_config(config: Mapping[str, Any], servables: Mapping[str, Any]) -> str:
+    """OpenVINO Model Server's `config.json` with these servables, beside what else it has.
+
+    By default OpenVINO computes in bfloat16 where the processor can, without a word: the hint holds it to float32.
+
+    Args:
+        config: what is there already.
+        servables: by name.
+    """
+    entries = config.get("model_config_list", [])
+    known = {entry["config"]["name"] for entry in entries}
+    new = [
+        {
+            "config": {
+                "name": servable,
+                "base_path": f"{_OPENVINO_MOUNT}/{servable}",
+                "plugin_config": {"INFERENCE_PRECISION_HINT": "f32"},
+            }
+        }
+        for servable in servables
+        if servable not in known
+    ]
+    return json.dumps({**config, "model_config_list": [*entries, *new]}, indent=2) + "\n"
+
+
+def _read_config(repository: Path) -> dict[str, Any]:
+    path = repository / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        names = [entry["config"]["name"] for entry in config.get("model_config_list", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"{path} is no configuration of OpenVINO Model Server: {error!r}") from error
+    if len(names) != len(set(names)):
+        raise ExportError(f"{path} names a model twice: {', '.join(sorted(names))}")
+    return dict(config)
