@@ -94,7 +94,7 @@ def export_model(
         model: a trained model.
         directory: the model's directory, `models/mnist`; the version becomes a numbered folder in it.
         version: its number; None is the next free one. An existing version is never overwritten.
-        profile: what to write; None is everything.
+        profile: what to write; None is `Profile()`.
         about: how it was trained, for the manifest and the model card: settings by name, of what JSON can hold.
         metrics: how it does on data, for the same: numbers by name, such as what `vae.evaluate` returns.
         progress: called with a line for each step.

@@ -198,7 +198,7 @@ def _compare(
     made = examples(_endpoints(manifest, loaded.signatures))
     # The profile's tolerance is each one's from Keras.
     tolerance = 2 * manifest["tolerance"]
-    tolerances = {_in_precision(each["precision"]): 2 * each["tolerance"] for each in manifest["reduced"]}
+    tolerances = {_in_precision(each["precision"]): 2 * each["tolerance"] for each in manifest.get("reduced", [])}
     gaps: list[Gap] = []
     wrong = []
     with ExitStack() as stack:
@@ -207,7 +207,7 @@ def _compare(
             (_in_precision(precision), run_onnx(directory / ONNX_DIRECTORY, precision), _examples_of(made, names))
             for precision, names in graphs.items()
         ]
-        if manifest["litert"]:
+        if manifest.get("litert"):
             runs.append(("LiteRT", run_litert(directory / LITERT), _examples_of(made, ["decode"])))
         for runtime, run, compared in runs:
             progress(f"comparing {runtime} with the SavedModel")
@@ -290,7 +290,7 @@ def _graphs(manifest: dict[str, Any]) -> dict[str, list[str]]:
     for name, signature in manifest["signatures"].items():
         if signature["onnx"]:
             graphs.setdefault("float32", []).append(name)
-    for each in manifest["reduced"]:
+    for each in manifest.get("reduced", []):
         if not each["dropped"]:
             graphs.setdefault(each["precision"], []).append(each["signature"])
     return graphs
