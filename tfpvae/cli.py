@@ -314,7 +314,7 @@ def _export(options: argparse.Namespace) -> None:
     run = open_run(options.run)
     model = run.model()
     if options.layout:
-        from tfpvae.export.layouts import export_layout
+        from tfpvae.export import export_layout
 
         with _Steps() as steps:
             paths = export_layout(

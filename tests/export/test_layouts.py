@@ -26,7 +26,7 @@ def files(folder):
 def test_triton(vae, tmp_path, three):
     import onnxruntime
 
-    from tfpvae.export.layouts import export_layout
+    from tfpvae.export import export_layout
 
     paths = export_layout(vae, tmp_path / "models" / "digits", "triton", profile=three)
     assert [path.relative_to(tmp_path / "models").as_posix() for path in paths] == [
@@ -63,7 +63,7 @@ def test_triton(vae, tmp_path, three):
 
 
 def test_openvino(vae, tmp_path, three):
-    from tfpvae.export.layouts import export_layout
+    from tfpvae.export import export_layout
 
     repository = tmp_path / "models"
     repository.mkdir()
@@ -95,7 +95,7 @@ def test_openvino(vae, tmp_path, three):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"model_config_list": [{}]}', '{"model_config_list": 3}'])
 def test_a_config_that_cannot_be_read_is_left_alone(text, vae, tmp_path):
-    from tfpvae.export.layouts import export_layout
+    from tfpvae.export import export_layout
 
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ExportError, match=r"config\.json is no configuration of OpenVINO Model Server"):
@@ -105,7 +105,7 @@ def test_a_config_that_cannot_be_read_is_left_alone(text, vae, tmp_path):
 
 
 def test_an_unknown_layout(vae, tmp_path):
-    from tfpvae.export.layouts import export_layout
+    from tfpvae.export import export_layout
 
     with pytest.raises(ExportError, match=r"layout must be one of openvino, triton\. Received: 'kserve'"):
         export_layout(vae, tmp_path / "digits", "kserve")
