@@ -156,6 +156,7 @@ def _judged(
         (output, expected), (got,) = *each.expected.items(), run(name, each.inputs).values()
         gaps.append(gap_of(each.endpoint, f"ONNX Runtime {precision}", output, expected, got, tolerance))
         mean = float(np.abs(expected.astype(np.float64) - got).mean())  # The last example is the prior's.
+    finite = all(math.isfinite(gap.difference) for gap in gaps)
     worst = max(gaps, key=lambda gap: gap.difference / gap.allowed if math.isfinite(gap.difference) else math.inf)
     times = {(each.rows, each.precision): each.microseconds for each in timings if each.runtime == "ONNX Runtime"}
     speeds = {rows: times[rows, "float32"] / times[rows, precision] for rows in ROWS}
@@ -173,13 +174,13 @@ def _judged(
         name,
         precision,
         method,
-        worst.difference,
-        mean,
-        tolerance,
-        (directory / graph_file(name, precision)).stat().st_size // 1000,
-        round(speeds[rows], 2),
-        rows,
-        dropped,
+        difference=max(gap.difference for gap in gaps) if finite else None,  # JSON has no other numbers.
+        mean_difference=mean if finite else None,
+        tolerance=tolerance,
+        kilobytes=(directory / graph_file(name, precision)).stat().st_size // 1000,
+        speed=round(speeds[rows], 2),
+        speed_rows=rows,
+        dropped=dropped,
     )
 
 
