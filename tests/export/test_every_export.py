@@ -314,8 +314,9 @@ def built(name):
 
 
 def check_export(model, absent, left_out, directory):
-    """Exports a model, and compares what is there with what can be."""
+    """Exports a model, compares what is there with what can be, and verifies it."""
     import tfpvae
+    from tfpvae.export.verify import verify
 
     export = tfpvae.export_model(model, directory)
     manifest = json.loads((export.path / MANIFEST).read_text(encoding="utf-8"))
@@ -330,6 +331,7 @@ def check_export(model, absent, left_out, directory):
     for signature in export.onnx:
         assert {gap.runtime for gap in export.parity if gap.signature == signature} == runtimes
     assert all(np.isfinite(gap.allowed) and gap.difference <= gap.allowed for gap in export.parity)
+    assert verify(export.path).findings == ()
 
 
 def test_every_class_has_a_case():
