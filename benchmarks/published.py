@@ -288,7 +288,7 @@ class Course(keras.callbacks.Callback):
         self.model.stop_training = ends
         self.saved = time.monotonic()
         save_model(self.model, self.folder.model)
-        self.folder.save(train_seconds=seconds, epochs=epoch + 1, trained=done >= 1)
+        self.folder.save(train_seconds=seconds, epochs=epoch + 1)
         left = min(seconds / (epoch + 1) * (self.row.epochs - epoch - 1), 60 * self.row.minutes - seconds)
         print(
             f"epoch {epoch + 1}   loss {logs['loss']:.3f}   elbo {logs['elbo']:.3f}   kl {logs['kl']:.2f}   "

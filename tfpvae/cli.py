@@ -318,13 +318,7 @@ def _export(options: argparse.Namespace) -> None:
 
         with _Steps() as steps:
             paths = export_layout(
-                model,
-                options.out,
-                options.layout,
-                version=options.version,
-                profile=profile,
-                progress=steps,
-                **_record(run),
+                model, options.out, options.layout, version=options.version, profile=profile, progress=steps
             )
         print("Published", *(f"  {path}/" for path in paths), sep="\n")
         return
@@ -373,6 +367,9 @@ class _Steps:
 
 
 def _print_export(export: Export) -> None:
+    from tfpvae.export.litert import LITERT
+    from tfpvae.export.model_card import MODEL_CARD, SAMPLES
+
     runtimes = list(dict.fromkeys(gap.runtime for gap in export.parity))
     by_output: dict[tuple[str, str], dict[str, float]] = {}
     for gap in export.parity:
@@ -403,9 +400,9 @@ def _print_export(export: Export) -> None:
         kept = [graph_file(each.signature, each.precision) for each in export.reduced if not each.dropped]
         print(f"  onnx/           {', '.join([*export.onnx, *(file.removesuffix('.onnx') for file in kept)])}")
     for name, text in (
-        ("decoder.tflite", "decode for LiteRT"),
-        ("MODEL_CARD.md", "for people: what it is, how it was trained, how to call each signature"),
-        ("samples.png", "means by the seeds 0 to 63"),
+        (LITERT, "decode for LiteRT"),
+        (MODEL_CARD, "for people: what it is, how it was trained, how to call each signature"),
+        (SAMPLES, "means by the seeds 0 to 63"),
     ):
         if (export.path / name).is_file():
             print(f"  {name:<15} {text}")

@@ -25,7 +25,7 @@ from tfpvae.export.hashes import write_hashes
 from tfpvae.export.litert import LITERT, NoLiteRtFormError, run_litert, write_litert
 from tfpvae.export.model_card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
-from tfpvae.export.parity import Example, Gap, check_parity, examples
+from tfpvae.export.parity import Example, Gap, check_parity, examples, examples_of
 from tfpvae.export.precision import REDUCIBLE, Reduced, reduce
 from tfpvae.export.profile import Profile
 from tfpvae.export.saved_model import Run, run_v1, run_v2, write_saved_model
@@ -137,10 +137,9 @@ def export_model(
             graphs, no_graph = _write_onnx_graphs(present, building / ONNX_DIRECTORY, progress)
             progress("comparing ONNX Runtime with Keras")
             onnx = building / ONNX_DIRECTORY
-            kept = [example for example in expected if example.endpoint.signature.name in graphs]
-            gaps += check_parity(kept, "ONNX Runtime", run_onnx(onnx), profile.tolerance)
+            gaps += check_parity(examples_of(expected, graphs), "ONNX Runtime", run_onnx(onnx), profile.tolerance)
             for name in (name for name in REDUCIBLE if name in graphs):
-                own = [example for example in kept if example.endpoint.signature.name == name]
+                own = examples_of(expected, [name])
                 found, times = reduce(present[name], present.get("sample_latent"), own, saved, onnx, profile, progress)
                 reduced += found
                 timings += times
@@ -222,8 +221,7 @@ def _write_litert(
     except NoLiteRtFormError as error:
         return [], str(error)
     progress("comparing LiteRT with Keras")
-    own = [example for example in expected if example.endpoint.signature.name == "decode"]
-    return check_parity(own, "LiteRT", run_litert(path), profile.tolerance), None
+    return check_parity(examples_of(expected, ["decode"]), "LiteRT", run_litert(path), profile.tolerance), None
 
 
 def _manifest(

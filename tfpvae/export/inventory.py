@@ -12,7 +12,7 @@ from typing import Any
 from tfpvae.errors import ExportError
 from tfpvae.export.hashes import check_hashes
 from tfpvae.export.versions import remove, version_directories, versions
-from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY, graph_of
+from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _describe(number: int, path: Path, hashes: bool) -> VersionInfo:
         likelihood=_text(manifest, "likelihood"),
         prior=_text(manifest, "prior"),
         signatures=tuple(signatures) if isinstance(signatures, dict) else (),
-        onnx=tuple(sorted({graph_of(file.name)[0] for file in (path / ONNX_DIRECTORY).glob("*.onnx")})),
+        onnx=tuple(sorted(file.name.removesuffix(".onnx") for file in (path / ONNX_DIRECTORY).glob("*.onnx"))),
         damage=damage,
     )
 

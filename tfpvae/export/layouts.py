@@ -49,8 +49,6 @@ def export_layout(
     *,
     version: int | None = None,
     profile: Profile | None = None,
-    about: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float] | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> tuple[Path, ...]:
     """Writes a model's ONNX graphs as servables, compared with Keras as `export_model` does.
@@ -63,7 +61,7 @@ def export_layout(
         directory: `models/mnist` gives the servables `mnist_decode` and so on in the repository `models`.
         layout: "triton" or "openvino".
         version: of each servable; None is the next number that is free in all.
-        profile, about, metrics, progress: as of `export_model`; no SavedModel is written.
+        profile, progress: as of `export_model`; no SavedModel is written.
 
     Returns:
         The version directories.
@@ -78,9 +76,7 @@ def export_layout(
     config = _read_config(repository) if layout == "openvino" else {}
     profile = replace(profile or Profile(), saved_model=False, onnx=True, litert=False, model_card=False, samples=False)
     with tempfile.TemporaryDirectory() as folder:
-        export = export_model(
-            model, Path(folder) / name, profile=profile, about=about, metrics=metrics, progress=progress
-        )
+        export = export_model(model, Path(folder) / name, profile=profile, progress=progress)
         manifest = json.loads((export.path / MANIFEST).read_text(encoding="utf-8"))
         graphs = {
             f"{name}_{graph.stem.replace('.', '_')}": graph

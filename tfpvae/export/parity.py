@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,6 +61,11 @@ def examples(endpoints: Iterable[Endpoint]) -> list[Example]:
     for endpoint in endpoints:
         made += [example(endpoint, example_inputs(endpoint, rows)) for rows in BATCH_SIZES]
     return made
+
+
+def examples_of(made: Iterable[Example], names: Collection[str]) -> list[Example]:
+    """Those of the signatures with these names."""
+    return [example for example in made if example.endpoint.signature.name in names]
 
 
 def example(endpoint: Endpoint, inputs: dict[str, np.ndarray]) -> Example:

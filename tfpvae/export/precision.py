@@ -107,12 +107,11 @@ def reduce(
     runs["ONNX Runtime", "float32"] = run_onnx(directory)
     methods: dict[str, str] = {}
     reduced: list[Reduced] = []
-    for precision, wanted in (("float16", profile.float16), ("int8", profile.int8)):
+    source = directory / graph_file(name)
+    wanted = [each for each in ("float16", "int8") if getattr(profile, each) != "never"]
+    for precision in wanted if has_weights(source) else []:
         path = directory / graph_file(name, precision)
-        if wanted == "never" or not has_weights(directory / graph_file(name)):
-            continue
         progress(f"writing {path.name}")
-        source = directory / graph_file(name)
         try:
             method = write_float16(source, path) if precision == "float16" else write_int8(source, path, calibration)
         except Exception as error:  # noqa: BLE001  ONNX Runtime's tools raise whatever they meet, and it is told.
@@ -122,9 +121,10 @@ def reduce(
         else:
             methods[precision] = method
             runs["ONNX Runtime", precision] = run_onnx(directory, precision)
+    timings: list[Timing] = []
     if len(runs) > 1:
         progress(f"timing {name}")
-    timings = time_runs(runs, name, held_out) if len(runs) > 1 else []
+        timings = time_runs(runs, name, held_out)
     for precision, method in methods.items():
         found = _judged(precision, method, examples, runs["ONNX Runtime", precision], timings, directory, profile)
         reduced.append(found)
@@ -154,7 +154,7 @@ def _judged(
     gaps: list[Gap] = []
     for each in examples:
         (output, expected), (got,) = *each.expected.items(), run(name, each.inputs).values()
-        gaps.append(gap_of(each.endpoint, f"ONNX Runtime {precision}", output, expected, got, tolerance))
+        gaps.append(gap_of(each.endpoint, "ONNX Runtime", output, expected, got, tolerance))
         mean = float(np.abs(expected.astype(np.float64) - got).mean())  # The last example is the prior's.
     finite = all(math.isfinite(gap.difference) for gap in gaps)
     worst = max(gaps, key=lambda gap: gap.difference / gap.allowed if math.isfinite(gap.difference) else math.inf)

@@ -17,7 +17,7 @@ from tfpvae.export.hashes import check_hashes
 from tfpvae.export.lint import Finding, Severity, batching, lint
 from tfpvae.export.litert import LITERT, run_litert
 from tfpvae.export.onnx import ONNX_ERRORS, open_graph, run_onnx
-from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, gap_of, shapes_of
+from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, examples_of, gap_of, shapes_of
 from tfpvae.export.saved_graph import SAVED_MODEL
 from tfpvae.export.saved_model import Run, run_v1
 from tfpvae.export.versions import versions
@@ -204,11 +204,11 @@ def _compare(
     with ExitStack() as stack:
         runs: list[tuple[str, Run, list[Example]]] = [("SavedModel (v1)", stack.enter_context(run_v1(directory)), made)]
         runs += [
-            (_in_precision(precision), run_onnx(directory / ONNX_DIRECTORY, precision), _examples_of(made, names))
+            (_in_precision(precision), run_onnx(directory / ONNX_DIRECTORY, precision), examples_of(made, names))
             for precision, names in graphs.items()
         ]
         if manifest.get("litert"):
-            runs.append(("LiteRT", run_litert(directory / LITERT), _examples_of(made, ["decode"])))
+            runs.append(("LiteRT", run_litert(directory / LITERT), examples_of(made, ["decode"])))
         for runtime, run, compared in runs:
             progress(f"comparing {runtime} with the SavedModel")
             found, mistakes = _gaps(compared, runtime, run, tolerances.get(runtime, tolerance))
@@ -298,7 +298,3 @@ def _graphs(manifest: dict[str, Any]) -> dict[str, list[str]]:
 
 def _in_precision(precision: str) -> str:
     return "ONNX Runtime" if precision == "float32" else f"ONNX Runtime {precision}"
-
-
-def _examples_of(made: Iterable[Example], names: Iterable[str]) -> list[Example]:
-    return [example for example in made if example.endpoint.signature.name in names]
