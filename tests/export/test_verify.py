@@ -248,7 +248,7 @@ class TestOwnVersions:
         verification = verify(version)
         (finding,) = verification.findings
         assert (finding.severity, finding.rule, finding.signature) == ("error", "parity", "likelihood")
-        assert "'logits' in ONNX Runtime differs from the SavedModel by 1.0e-03 at batch 1" in finding.text
+        assert "'logits' in ONNX Runtime differs from SavedModel (v2) by 1.0e-03 at batch 1" in finding.text
         assert {gap.signature for gap in verification.parity} == {"likelihood", "sample"}
 
     def test_an_onnx_graph_that_does_not_open(self, version):
@@ -273,14 +273,37 @@ class TestOwnVersions:
         verification = verify(version)
         assert not verification.refused
         assert verification.batching == {}
-        assert "ONNX graphs are all it has" in verification.checked[-1]
+        assert "not compared, for ONNX Runtime alone is there; it ran" in verification.checked[-1]
+
+    def test_without_a_saved_model_the_others_are_compared_with_onnx(self, vae, tmp_path, only):
+        import tfpvae
+        from tfpvae.export import Profile
+        from tfpvae.export.verify import verify
+
+        only("decode", "sample_latent", "sample_mean")
+        profile = Profile(saved_model=False, litert=True, float16="never", int8="always", samples=False)
+        version = tfpvae.export_model(vae, tmp_path / "edge", profile=profile).path
+        verification = verify(version)
+        assert verification.findings == ()
+        assert {(gap.signature, gap.runtime) for gap in verification.parity} == {
+            ("decode", "ONNX Runtime int8"),
+            ("sample_mean", "ONNX Runtime int8"),
+            ("decode", "LiteRT"),
+        }
+        assert verification.checked[-1].startswith("Numbers: ONNX Runtime int8 and LiteRT against ONNX Runtime, batch")
+
+        (version / "decoder.tflite").write_bytes(b"nothing")
+        rewrite(version, lambda manifest: None)
+        (finding,) = verify(version).findings
+        assert (finding.rule, finding.signature) == ("parity", "decode")
+        assert finding.text.startswith("LiteRT cannot run it: ")
 
     @pytest.mark.parametrize(
         ("answer", "text"),
         [
-            (lambda z: {"mean": z + 1e-3}, "differs from the SavedModel by 1.0e-03 at batch 1; allowed 1.0e-04"),
-            (lambda z: {"mean": z * np.nan}, "differs from the SavedModel by nan"),
-            (lambda z: {"mean": z[:, 0]}, r"X gives {'mean': [1]} where the SavedModel gives {'mean': [1, 2]}"),
+            (lambda z: {"mean": z + 1e-3}, "differs from SavedModel by 1.0e-03 at batch 1; allowed 1.0e-04"),
+            (lambda z: {"mean": z * np.nan}, "differs from SavedModel by nan"),
+            (lambda z: {"mean": z[:, 0]}, r"X gives {'mean': [1]} where SavedModel gives {'mean': [1, 2]}"),
             (lambda z: {}, "X gives {} where"),
             (lambda z: {"mean": z}, None),
         ],
@@ -296,7 +319,7 @@ class TestOwnVersions:
 
         spec = (tf.TensorSpec([None, 2], tf.float32, name="z"),)
         made = examples([Endpoint(SIGNATURES["decode"], lambda z: {"mean": tf.clip_by_value(z, -0.5, 0.5)}, spec)])
-        gaps, wrong = _gaps(made, "X", lambda name, inputs: answer(np.clip(inputs["z"], -0.5, 0.5)), 1e-4)
+        gaps, wrong = _gaps(made, "SavedModel", "X", lambda name, inputs: answer(np.clip(inputs["z"], -0.5, 0.5)), 1e-4)
         if text is None:
             assert wrong == []
             assert [gap.difference for gap in gaps] == [0.0]
@@ -314,8 +337,8 @@ class TestOwnVersions:
 
         spec = (tf.TensorSpec([None, 2], tf.float32, name="z"),)
         made = examples([Endpoint(SIGNATURES["decode"], lambda z: {"mean": z[:1]}, spec)])
-        _, (finding,) = _gaps(made, "X", lambda name, inputs: {"mean": inputs["z"][:1]}, 1e-4)
-        assert finding.text == "Output 'mean' of the SavedModel has 1 rows where its inputs have 2."
+        _, (finding,) = _gaps(made, "SavedModel", "X", lambda name, inputs: {"mean": inputs["z"][:1]}, 1e-4)
+        assert finding.text == "Output 'mean' of SavedModel has 1 rows where its inputs have 2."
 
     def test_a_signature_that_the_saved_model_lacks(self, version):
         from tfpvae.export.verify import verify

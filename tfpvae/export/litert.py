@@ -6,6 +6,7 @@ does not have: the converter refuses BitwiseAnd, BitwiseXor and FloorDiv of them
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from pathlib import Path
@@ -20,6 +21,9 @@ from tfpvae.export.saved_model import Run
 
 LITERT: Final = "decoder.tflite"
 """The file of a version directory that this module writes."""
+
+LITERT_ERRORS: Final = (ValueError, RuntimeError)
+"""What LiteRT raises of a file that it cannot open or run."""
 
 
 class NoLiteRtFormError(Exception):
@@ -49,9 +53,10 @@ def write_litert(model: keras.Model, endpoint: Endpoint, path: Path) -> None:
 
 def run_litert(path: Path) -> Run:
     """Runs the signature that a file holds, whatever name it is given."""
-    interpreter: Any = _interpreter(path)
+    open_once = functools.cache(_interpreter)
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        interpreter: Any = open_once(path)
         given = {each["name"]: each["index"] for each in interpreter.get_input_details()}
         for key, index in given.items():
             interpreter.resize_tensor_input(index, inputs[key].shape)

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from tfpvae.errors import ExportError
@@ -40,6 +40,8 @@ WORTH: Final = 1.1
 
 _CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
 _PRODUCTS: Final = ("MatMul", "Gemm", *_CONVOLUTIONS)
+_IN_FLOAT32: Final = [*DEFAULT_OP_BLOCK_LIST, "IsInf"]
+"""What has no float16 form: the converter's own list, and what ONNX gave one after our opset, in 20."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def write_float16(graph: Path, path: Path) -> str:
     outputs = [value.name for value in model.graph.output]
     rest = onnx.utils.Extractor(model).extract_model(sorted(used & (made | given)), outputs)
     with _quiet():
-        reduced = OnnxModel(convert_float_to_float16(rest, keep_io_types=True))
+        reduced = OnnxModel(convert_float_to_float16(rest, keep_io_types=True, op_block_list=_IN_FLOAT32))
         reduced.topological_sort()  # The casts of the inputs were put last.
     drawn = [value.name for value in reduced.model.graph.input if value.name in made]
     if drawn:

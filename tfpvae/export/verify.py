@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.hashes import check_hashes
 from tfpvae.export.lint import Finding, Severity, batching, lint
-from tfpvae.export.litert import LITERT, run_litert
+from tfpvae.export.litert import LITERT, LITERT_ERRORS, run_litert
 from tfpvae.export.onnx import ONNX_ERRORS, open_graph, run_onnx
 from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, examples_of, gap_of, shapes_of
 from tfpvae.export.saved_graph import SAVED_MODEL
@@ -33,7 +33,8 @@ class Verification:
         written_by: "tfpvae 0.1.0", or None where another tool wrote it.
         findings: what is wrong, errors first.
         batching: of each signature of the SavedModel, None where it survives TensorFlow Serving's batching, or why not.
-        parity: the largest difference of each output between a runtime and the SavedModel.
+        parity: the largest difference of each output between a runtime and the SavedModel, or ONNX Runtime where
+            there is none.
         checked: what was looked at, and what was left out and why: a line each.
     """
 
@@ -80,7 +81,8 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
 
     Of a version that tfpvae wrote: every file has the hash that the manifest lists, the SavedModel passes `lint`, and
     the SavedModel through both loaders and ONNX Runtime give the same outputs at batch sizes 1, 2 and 33, seeds at the
-    ends of int64 included. The model in Keras is not at hand: the export compared each runtime with it, so that two of
+    ends of int64 included, graphs in float16 and int8 and LiteRT as well; where there is no SavedModel, ONNX Runtime in
+    float32 stands for it. The model in Keras is not at hand: the export compared each runtime with it, so that two of
     them may differ by twice what the export allows. Nothing is run where the hashes or the lint find an error.
 
     Of a SavedModel that another tool wrote: `lint` alone. Nothing of it is run.
@@ -189,40 +191,57 @@ def _compare(
             "A newer tfpvae wrote it: verify it with that."
         )
     graphs = _graphs(manifest)
-    if not has_saved_model:
-        progress("opening the ONNX graphs")
-        wrong = list(_opened(directory / ONNX_DIRECTORY, graphs))
-        return [], wrong, "Numbers: not compared, for ONNX graphs are all it has; each was opened in ONNX Runtime."
-    progress("computing examples with the SavedModel")
-    loaded = tf.saved_model.load(str(directory))
-    made = examples(_endpoints(manifest, loaded.signatures))
-    # The profile's tolerance is each one's from Keras.
+    # The profile's tolerance is each one's from Keras; of a graph that could not be written there is none.
     tolerance = 2 * manifest["tolerance"]
-    tolerances = {_in_precision(each["precision"]): 2 * each["tolerance"] for each in manifest.get("reduced", [])}
+    kept = [each for each in manifest.get("reduced", []) if not each["dropped"]]
+    tolerances = {_in_precision(each["precision"]): 2 * each["tolerance"] for each in kept}
     gaps: list[Gap] = []
-    wrong = []
+    wrong: list[Finding] = []
+    runs: list[tuple[str, Run, list[str]]] = []
+    onnx = {precision: run_onnx(directory / ONNX_DIRECTORY, precision) for precision in graphs}
     with ExitStack() as stack:
-        runs: list[tuple[str, Run, list[Example]]] = [("SavedModel (v1)", stack.enter_context(run_v1(directory)), made)]
-        runs += [
-            (_in_precision(precision), run_onnx(directory / ONNX_DIRECTORY, precision), examples_of(made, names))
-            for precision, names in graphs.items()
-        ]
+        if has_saved_model:
+            reference, opened = "SavedModel (v2)", list(manifest["signatures"])
+            functions: Mapping[str, Callable[..., Any]] = tf.saved_model.load(str(directory)).signatures
+            runs.append(("SavedModel (v1)", stack.enter_context(run_v1(directory)), opened))
+        else:
+            reference, run = "ONNX Runtime", onnx.pop("float32")
+            progress("opening the ONNX graphs")
+            wrong += _unopened(directory / ONNX_DIRECTORY, graphs["float32"])
+            opened = [name for name in graphs["float32"] if name not in {finding.signature for finding in wrong}]
+            functions = {name: _function(run, name) for name in opened}
+        runs += [(_in_precision(precision), run, graphs[precision]) for precision, run in onnx.items()]
         if manifest.get("litert"):
-            runs.append(("LiteRT", run_litert(directory / LITERT), examples_of(made, ["decode"])))
-        for runtime, run, compared in runs:
-            progress(f"comparing {runtime} with the SavedModel")
-            found, mistakes = _gaps(compared, runtime, run, tolerances.get(runtime, tolerance))
+            runs.append(("LiteRT", run_litert(directory / LITERT), ["decode"]))
+        progress(f"computing examples with {reference}")
+        made = examples(_endpoints(manifest, functions, opened))
+        for runtime, run, names in runs:
+            progress(f"comparing {runtime} with {reference}")
+            compared, allowed = examples_of(made, names), tolerances.get(runtime, tolerance)
+            found, mistakes = _gaps(compared, reference, runtime, run, allowed)
             gaps += found
             wrong += mistakes
-    names = " and ".join(runtime for runtime, _, _ in runs)
-    sizes = ", ".join(map(str, BATCH_SIZES[:-1]))
-    line = f"Numbers: {names} against SavedModel (v2), batch sizes {sizes} and {BATCH_SIZES[-1]}, edge seeds included."
-    return gaps, wrong, line
+    sizes = f"batch sizes {', '.join(map(str, BATCH_SIZES[:-1]))} and {BATCH_SIZES[-1]}, edge seeds included"
+    all_of_them = " and ".join(runtime for runtime, _, _ in runs)
+    how = f"{all_of_them} against {reference}" if runs else f"not compared, for {reference} alone is there; it ran"
+    return gaps, wrong, f"Numbers: {how}, {sizes}."
 
 
-def _endpoints(manifest: dict[str, Any], functions: Any) -> Iterator[Endpoint]:
-    """The signatures as the manifest has them, computed by the SavedModel."""
-    for name, signature in manifest["signatures"].items():
+def _function(run: Run, name: str) -> Callable[..., Any]:
+    """A runtime's signature of tensors, as a SavedModel's is."""
+
+    def function(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {key: tf.constant(value) for key, value in run(name, {k: v.numpy() for k, v in inputs.items()}).items()}
+
+    return function
+
+
+def _endpoints(
+    manifest: dict[str, Any], functions: Mapping[str, Callable[..., Any]], names: Iterable[str]
+) -> Iterator[Endpoint]:
+    """The signatures with these names as the manifest has them, computed by these functions."""
+    for name in names:
+        signature = manifest["signatures"][name]
         specs = tuple(
             tf.TensorSpec(spec["shape"], spec["dtype"], name=key) for key, spec in signature["inputs"].items()
         )
@@ -237,7 +256,9 @@ def _endpoints(manifest: dict[str, Any], functions: Any) -> Iterator[Endpoint]:
         )
 
 
-def _gaps(made: Iterable[Example], runtime: str, run: Run, tolerance: float) -> tuple[list[Gap], list[Finding]]:
+def _gaps(
+    made: Iterable[Example], reference: str, runtime: str, run: Run, tolerance: float
+) -> tuple[list[Gap], list[Finding]]:
     """The largest gap of each output, and a finding for each signature that differs or does not run."""
     worst: dict[tuple[str, str], Gap] = {}
     wrong: dict[str, Finding] = {}
@@ -248,18 +269,18 @@ def _gaps(made: Iterable[Example], runtime: str, run: Run, tolerance: float) -> 
         advice = f"Export it again; if it comes again, do not use {runtime} for it."
         try:
             got = run(name, example.inputs)
-        except (tf.errors.OpError, KeyError, *ONNX_ERRORS) as error:
+        except (tf.errors.OpError, KeyError, *ONNX_ERRORS, *LITERT_ERRORS) as error:
             text = f"{runtime} cannot run it: {str(error).splitlines()[0]}"
             wrong[name] = _error("parity", runtime, text, advice, name)
             continue
         if shapes_of(got) != shapes_of(example.expected):
-            text = f"{runtime} gives {shapes_of(got)} where the SavedModel gives {shapes_of(example.expected)}."
+            text = f"{runtime} gives {shapes_of(got)} where {reference} gives {shapes_of(example.expected)}."
             wrong[name] = _error("parity", runtime, text, advice, name)
             continue
         for output, value in example.expected.items():
             rows = len(next(iter(example.inputs.values())))
             if len(value) != rows:
-                text = f"Output {output!r} of the SavedModel has {len(value)} rows where its inputs have {rows}."
+                text = f"Output {output!r} of {reference} has {len(value)} rows where its inputs have {rows}."
                 wrong[name] = _error("parity", output, text, "Export it again.", name)
                 break
             gap = gap_of(example.endpoint, runtime, output, value, got[output], tolerance)
@@ -267,29 +288,25 @@ def _gaps(made: Iterable[Example], runtime: str, run: Run, tolerance: float) -> 
                 worst[name, output] = gap
             if not gap.difference <= gap.allowed and name not in wrong:
                 text = (
-                    f"Output {output!r} in {runtime} differs from the SavedModel by {gap.difference:.1e} "
+                    f"Output {output!r} in {runtime} differs from {reference} by {gap.difference:.1e} "
                     f"at batch {len(value)}; allowed {gap.allowed:.1e}."
                 )
                 wrong[name] = _error("parity", runtime, text, advice, name)
     return list(worst.values()), list(wrong.values())
 
 
-def _opened(directory: Path, graphs: dict[str, list[str]]) -> Iterator[Finding]:
-    for precision, names in graphs.items():
-        for name in names:
-            try:
-                open_graph(directory / graph_file(name, precision))
-            except ONNX_ERRORS as error:
-                text = f"{_in_precision(precision)} cannot open it: {str(error).splitlines()[0]}"
-                yield _error("parity", "ONNX Runtime", text, "Export it again.", name)
+def _unopened(directory: Path, names: Iterable[str]) -> Iterator[Finding]:
+    for name in names:
+        try:
+            open_graph(directory / graph_file(name))
+        except ONNX_ERRORS as error:
+            text = f"ONNX Runtime cannot open it: {str(error).splitlines()[0]}"
+            yield _error("parity", "ONNX Runtime", text, "Export it again.", name)
 
 
 def _graphs(manifest: dict[str, Any]) -> dict[str, list[str]]:
-    """The signatures that have a graph, by precision."""
-    graphs: dict[str, list[str]] = {}
-    for name, signature in manifest["signatures"].items():
-        if signature["onnx"]:
-            graphs.setdefault("float32", []).append(name)
+    """The signatures that have a graph, by precision; float32 is always there."""
+    graphs = {"float32": [name for name, signature in manifest["signatures"].items() if signature["onnx"]]}
     for each in manifest.get("reduced", []):
         if not each["dropped"]:
             graphs.setdefault(each["precision"], []).append(each["signature"])
