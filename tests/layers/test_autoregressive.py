@@ -217,6 +217,20 @@ def test_transform_shows_keras_the_shape_of_its_tensor(made, draws):
     assert keras.Model(x, y).predict(np.zeros((2, 6)), verbose=0).shape[-2:] == (2, 3)
 
 
+def test_a_density_costs_no_draw(made):
+    """Keras asks the distribution before the transform for its dtype: a draw would write the generator's state."""
+    import keras
+    import tensorflow as tf
+
+    from tfpvae import layers
+
+    transform = layers.AutoregressiveTransform(made())
+    model = keras.Sequential([keras.Input((6,)), layers.MultivariateNormalDiag(3), transform])
+    density = tf.function(lambda x: model(x).log_prob(x[:, :3]))
+    graph = density.get_concrete_function(tf.TensorSpec([None, 6])).graph
+    assert not [operation.name for operation in graph.get_operations() if operation.type.startswith("Assign")]
+
+
 def test_transform_takes_distributions_only(made):
     from tfpvae.errors import ModelError
     from tfpvae.layers import AutoregressiveTransform

@@ -125,6 +125,10 @@ class DistributionTensor(tfd.Distribution, NativeObject):
 
     @property
     def dtype(self) -> tf.DType:
+        # Keras asks every input of a layer: one that takes the distribution itself must not cost a draw.
+        drawn = self._convert_to_tensor_fn is tfd.Distribution.sample
+        if self._concrete_value is None and drawn and isinstance(self.tensor_distribution.dtype, tf.DType):
+            return self.tensor_distribution.dtype
         return self._value().dtype
 
     def get_shape(self) -> tf.TensorShape:
