@@ -111,6 +111,25 @@ def test_picks_of_other_types(dtype, in_onnx):
     np.testing.assert_array_equal(in_onnx(pick, x=np.float32([0, 2, 4, -3])), [1, 1, 0, 0])
 
 
+@pytest.mark.parametrize("s", [1, 3, 7, 8, 16, 30])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_signed_integers_are_shifted_to_the_right(s, dtype, in_onnx):
+    import tensorflow as tf
+
+    ends = np.iinfo(dtype)
+    x = np.array([0, 1, -1, 255, -256, 2**30 + 12345, -(2**31), ends.max, ends.min, ends.min + 1], dtype)
+    np.testing.assert_array_equal(in_onnx(lambda x: tf.bitwise.right_shift(x, s), x=x), x >> s)
+
+
+def test_a_shift_that_is_not_known_before_has_no_form(in_onnx):
+    import tensorflow as tf
+
+    from tfpvae.export.onnx import NoOnnxFormError
+
+    with pytest.raises(NoOnnxFormError, match="BitShift"):
+        in_onnx(lambda x: tf.bitwise.right_shift(x, x), x=np.int64([1, 2]))
+
+
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_a_lower_triangular_system(size, in_onnx):
     import tensorflow as tf

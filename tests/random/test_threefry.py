@@ -62,7 +62,7 @@ def test_tensorflow_gives_random123s_known_answers(counter, key, answer):
     def words(pair):
         return tuple(tf.constant(word, tf.int64) for word in pair)
 
-    assert tuple(int(word) for word in threefry2x32(words(key), words(counter))) == answer
+    assert tuple(int(word) % 2**32 for word in threefry2x32(words(key), words(counter))) == answer
 
 
 def threefry_by_the_book(key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:
@@ -88,13 +88,14 @@ def test_a_seed_is_the_key_and_word_number_and_stream_the_counter(seed, stream):
 
 
 @pytest.fixture(scope="module")
-def onnx_runtime(tmp_path_factory: pytest.TempPathFactory):
-    """`bits`, `uniform` and `normal` of the TensorFlow form, converted, in ONNX Runtime."""
-    import onnxruntime
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph in ONNX of `bits`, `uniform` and `normal` of the TensorFlow form."""
     import tensorflow as tf
-    import tf2onnx
 
+    from tfpvae.export.endpoints import Endpoint
+    from tfpvae.export.onnx import write_onnx
     from tfpvae.random import tensorflow as form
+    from tfpvae.signatures import Signature
 
     def outputs(seed):
         return {
@@ -103,14 +104,18 @@ def onnx_runtime(tmp_path_factory: pytest.TempPathFactory):
             "normal": form.normal_from_uniform(form.uniform(seed, SIZE + 1, 1)),
         }
 
-    signature = [tf.TensorSpec([None], tf.int64, name="seed")]
     path: Path = tmp_path_factory.mktemp("random") / "random.onnx"
-    function = tf.function(outputs, input_signature=signature, autograph=False)
-    tf2onnx.convert.from_function(function, input_signature=signature, opset=18, output_path=str(path))
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [node.name for node in session.get_inputs()] == ["seed"]
-    names = [node.name for node in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"seed": SEEDS}), strict=True))
+    signature = Signature("random", ("seed",), ("bits", "uniform", "normal"), "")
+    write_onnx(Endpoint(signature, outputs, (tf.TensorSpec([None], tf.int64, name="seed"),)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def onnx_runtime(graph):
+    """The same in ONNX Runtime."""
+    from tfpvae.export.onnx import run_onnx
+
+    return run_onnx(graph.parent)("random", {"seed": SEEDS})
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,27 @@ def test_bits_and_uniforms_of_ten_thousand_seeds_are_numpys_to_the_bit(runtime, 
 def test_normals_of_ten_thousand_seeds_are_numpys_within_rounding(runtime, request):
     expected = reference.normal_from_uniform(reference.uniform(SEEDS, SIZE + 1, 1))
     np.testing.assert_allclose(request.getfixturevalue(runtime)["normal"], expected, rtol=0, atol=1e-6)
+
+
+def in_32_bits_of_tensorflow(graph, seeds):
+    import tensorflow as tf
+
+    from tfpvae.random import tensorflow as form
+
+    return form.uniform(tf.constant(seeds, tf.int32), SIZE, 1).numpy()
+
+
+def in_openvino(graph, seeds):
+    openvino = pytest.importorskip("openvino")
+    model = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return model({"seed": seeds.astype(np.int64)})["uniform"]
+
+
+@pytest.mark.parametrize("uniform", [in_32_bits_of_tensorflow, in_openvino])
+def test_a_runtime_that_computes_in_32_bits_gives_the_same_uniforms(uniform, graph):
+    seeds = SEEDS[(SEEDS >= -(2**31)) & (SEEDS < 2**31)]
+    seeds = np.concatenate([seeds, [2**31 - 1, -(2**31)], np.random.default_rng(1).integers(-(2**31), 2**31, 1000)])
+    np.testing.assert_array_equal(uniform(graph, seeds), reference.uniform(seeds, SIZE, 1))
 
 
 def test_normals_are_box_muller_in_double_precision():

@@ -1,7 +1,7 @@
 """Writing the decoder for LiteRT, TensorFlow's runtime for phones and small devices, once TensorFlow Lite.
 
 It has `decode` alone. The random numbers of the signatures by seed need the bitwise operators on int64 that LiteRT
-does not have: the converter refuses BitwiseAnd, BitwiseXor and FloorDiv of them.
+does not have: the converter refuses BitwiseAnd, BitwiseXor and RightShift of them.
 """
 
 from __future__ import annotations

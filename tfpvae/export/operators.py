@@ -40,6 +40,13 @@ class _Writer:
         """The type of an input, of ONNX's."""
         return self._graph.get_dtype(self.inputs[index])
 
+    def number(self, index: int) -> int | None:
+        """An input that is a constant of one element, else None."""
+        node = self._node.inputs[index]
+        if not node.is_const() or node.get_tensor_value(as_list=False).size != 1:
+            return None
+        return int(node.get_tensor_value(as_list=False).item())
+
     def flag(self, name: str) -> bool:
         """A boolean attribute of the node."""
         return bool(self._node.get_attr_value(name))
@@ -140,6 +147,24 @@ def _select(write: _Writer) -> str:
     return write("Or", write("And", condition, a), write("And", write("Not", condition), b))
 
 
+def _right_shift(write: _Writer) -> str | None:
+    """floor(x / 2^s) for signed integers, which ONNX does not shift, and a constant s of 1 to 30.
+
+    Division floors in TensorFlow and truncates in ONNX: the s lowest bits are taken off before. What is divided has 24
+    bits at most where the integer has 32, so that the quotient is exact in OpenVINO, which computes it in float32.
+    """
+    x, s = write.inputs[0], write.number(1)
+    if write.dtype not in (TensorProto.INT32, TensorProto.INT64) or s is None or not 1 <= s <= 30:
+        return None
+
+    def shifted(s: int, mask: int) -> str:
+        return write("Div", write("BitwiseAnd", x, mask), 2**s)
+
+    if s >= 8:
+        return shifted(s, -(2**s))
+    return write("Add", write("Mul", shifted(16, -(2**16)), 2 ** (16 - s)), shifted(s, 2**16 - 2**s))
+
+
 def _triangular_solve(write: _Writer) -> str | None:
     """L^-1 b for a lower triangular L of a known size, row after row."""
     matrix, b = write.inputs
@@ -168,6 +193,7 @@ _OPERATORS: Final[dict[str, Callable[[_Writer], str | None]]] = {
     "Log1p": _log1p,
     "MatrixTriangularSolve": _triangular_solve,
     "MulNoNan": _mul_no_nan,
+    "RightShift": _right_shift,
     "SelectV2": _select,
     "Xlog1py": _xlog1py,
     "Xlogy": _xlogy,

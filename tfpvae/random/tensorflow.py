@@ -1,9 +1,9 @@
 """Threefry-2x32 in TensorFlow, in operations that have an ONNX form; the same bits as `tfpvae.random.numpy`.
 
-The words are 32-bit, but the arithmetic is int64: ONNX has no shift of signed integers and few runtimes add uint32.
-Shifts are products with, and quotients by, powers of two; every quotient's numerator is non-negative, because division
-floors in TensorFlow and truncates in ONNX. Constants are Python numbers, not captured tensors: a captured tensor would
-become an input of the ONNX graph.
+The words are 32-bit, but the arithmetic is int64, for few runtimes add uint32. Words are carried modulo 2^32, whatever
+lies above: sums and products need no mask, and a runtime that computes int64 in 32 bits, as OpenVINO's does, gives the
+same bits. Only what is shifted to the right, or given away, is masked. Constants are Python numbers below 2^31, not
+captured tensors: a captured tensor would become an input of the ONNX graph.
 """
 
 from __future__ import annotations
@@ -18,31 +18,35 @@ from tfpvae.random.numpy import KEY_PARITY, ROTATIONS, ROUNDS
 _WORD: Final = 0xFFFFFFFF
 
 
+def _high_bits(x: tf.Tensor, n: int) -> tf.Tensor:
+    """The n highest bits of words: below 2^n."""
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, 32 - n), 2**n - 1)
+
+
 def _rotate_left(x: tf.Tensor, r: int) -> tf.Tensor:
-    return tf.bitwise.bitwise_and(x * 2**r, _WORD) + x // 2 ** (32 - r)
+    return x * 2**r + _high_bits(x, r)
 
 
 def threefry2x32(key: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """Threefry-2x32 with 20 rounds [SM11, section 3.3].
 
     Args:
-        key: two int64 tensors of values below 2^32, broadcast against the counter.
-        counter: two int64 tensors of values below 2^32.
+        key: two int64 tensors, broadcast against the counter.
+        counter: two int64 tensors.
 
     Returns:
-        Two int64 tensors of random bits, each below 2^32.
+        Two int64 tensors of random bits. Of these, as of the arguments, the low 32 bits count.
     """
     k0, k1 = key
     schedule = (k0, k1, tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(k0, k1), KEY_PARITY))
-    x0 = tf.bitwise.bitwise_and(counter[0] + schedule[0], _WORD)
-    x1 = tf.bitwise.bitwise_and(counter[1] + schedule[1], _WORD)
+    x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]
     for round_ in range(ROUNDS):
-        x0 = tf.bitwise.bitwise_and(x0 + x1, _WORD)
+        x0 += x1
         x1 = tf.bitwise.bitwise_xor(_rotate_left(x1, ROTATIONS[round_ % 8]), x0)
         if round_ % 4 == 3:
             injection = round_ // 4 + 1
-            x0 = tf.bitwise.bitwise_and(x0 + schedule[injection % 3], _WORD)
-            x1 = tf.bitwise.bitwise_and(x1 + schedule[(injection + 1) % 3] + injection, _WORD)
+            x0 += schedule[injection % 3]
+            x1 += schedule[(injection + 1) % 3] + injection
     return x0, x1
 
 
@@ -57,11 +61,15 @@ def random_bits(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
     Returns:
         int64 `[B, size]`, each below 2^32.
     """
-    seeds = seeds[:, None]
-    low = tf.bitwise.bitwise_and(seeds, _WORD)
-    # Without its low half the seed is a multiple of 2^32: the quotient is exact, whichever way it would round.
-    high = tf.bitwise.bitwise_and((seeds - low) // 2**32, _WORD)
-    blocks = tf.range((size + 1) // 2, dtype=tf.int64)[None, :]
+    return tf.bitwise.bitwise_and(_words(seeds, size, stream), _WORD)
+
+
+def _words(seeds: tf.Tensor, size: int, stream: int) -> tf.Tensor:
+    """As `random_bits`, of which the low 32 bits count."""
+    low = seeds[:, None]
+    # In two steps: 32 is no shift where int64 has 32 bits. There the seed's sign is its high half.
+    high = tf.bitwise.right_shift(tf.bitwise.right_shift(low, 16), 16)
+    blocks = tf.range((size + 1) // 2, dtype=seeds.dtype)[None, :]
     x0, x1 = threefry2x32((low, high), (blocks, tf.zeros_like(blocks) + stream))
     return tf.reshape(tf.stack([x0, x1], axis=-1), [-1, 2 * ((size + 1) // 2)])[:, :size]
 
@@ -77,7 +85,7 @@ def uniform(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
     Returns:
         float32 `[B, size]`.
     """
-    return tf.cast(random_bits(seeds, size, stream) // 2**8, tf.float32) * 2.0**-24
+    return tf.cast(_high_bits(_words(seeds, size, stream), 24), tf.float32) * 2.0**-24
 
 
 def normal_from_uniform(uniforms: tf.Tensor) -> tf.Tensor:
