@@ -399,8 +399,9 @@ def _print_export(export: Export) -> None:
     if export.onnx:
         kept = [graph_file(each.signature, each.precision) for each in export.reduced if not each.dropped]
         print(f"  onnx/           {', '.join([*export.onnx, *(file.removesuffix('.onnx') for file in kept)])}")
+    if export.litert:
+        print(f"  {LITERT:<15} {', '.join(export.litert)}")
     for name, text in (
-        (LITERT, "decode for LiteRT"),
         (MODEL_CARD, "for people: what it is, how it was trained, how to call each signature"),
         (SAMPLES, "means by the seeds 0 to 63"),
     ):

@@ -1,84 +1,174 @@
-"""The decoder for LiteRT computes what Keras computes, or is left out with the reason."""
+"""The file for LiteRT computes what Keras computes, samples by seed included, and says what it cannot hold."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
+import types
 
 import numpy as np
 import pytest
 
 from tfpvae.signatures import MANIFEST
 
+HELD = ("decode", "sample_latent", "sample_mean", "sample", "score")
+
 
 @pytest.fixture(scope="module")
 def version(vae, tmp_path_factory, restrict):
-    """A version of everything that has the decoder. Read it, do not write into it."""
+    """A version with these signatures, for LiteRT too. Read it, do not write into it."""
     import tfpvae
     from tfpvae.export import Profile
 
     with pytest.MonkeyPatch.context() as patch:
-        restrict(patch, "decode")
+        restrict(patch, *HELD, "sample_png")
         profile = Profile(litert=True, float16="never", int8="never")
         return tfpvae.export_model(vae, tmp_path_factory.mktemp("litert") / "digits", profile=profile).path
 
 
-def test_it_is_compared_with_keras(version, vae):
+@pytest.fixture(scope="module")
+def run(version):
     from tfpvae.export.litert import LITERT, run_litert
 
+    return run_litert(version / LITERT)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(model, "decode", ...)`: the path of a file of these signatures, its gaps, and what was left out."""
+    from tfpvae.export.endpoints import endpoints
+    from tfpvae.export.litert import write_litert
+    from tfpvae.export.parity import examples
+
+    def written(model, *names):
+        present = {name: endpoint for name, endpoint in endpoints(model)[0].items() if name in names}
+        path = tmp_path / "decoder.tflite"
+        return path, *write_litert(model, present, examples(present.values()), 1e-5, path)
+
+    return written
+
+
+def test_the_manifest_says_what_it_holds_and_how_far_that_is_from_keras(version):
     manifest = json.loads((version / MANIFEST).read_text(encoding="utf-8"))
-    assert manifest["litert"] is True
-    assert manifest["no_litert"] is None
-    (gap,) = [gap for gap in manifest["parity"] if gap["runtime"] == "LiteRT"]
-    assert (gap["signature"], gap["output"]) == ("decode", "mean")
-    assert 0 <= gap["difference"] <= 1e-5
+    held = tuple(name for name, signature in manifest["signatures"].items() if signature["litert"])
+    assert held == HELD
+    assert manifest["no_litert"] == {"sample_png": "PNG has no LiteRT form"}
+    gaps = [gap for gap in manifest["parity"] if gap["runtime"] == "LiteRT"]
+    assert {gap["signature"] for gap in gaps} == set(HELD)
+    assert all(gap["difference"] <= gap["allowed"] for gap in gaps)
+
+
+def test_ten_thousand_seeds_give_the_models_samples(run, vae):
+    ends = np.iinfo(np.int64)
+    seeds = np.random.default_rng(0).integers(ends.min, ends.max, 10_000)
+    seeds[:5] = [0, 1, -1, ends.max, ends.min]
+    given = {"seed": seeds}
+    np.testing.assert_allclose(run("sample_latent", given)["z"], vae.sample_latent(seed=seeds), rtol=0, atol=1e-6)
+    means = run("sample_mean", given)["mean"]
+    np.testing.assert_allclose(means, vae.sample_mean(seed=seeds), rtol=0, atol=1e-5)
+    assert np.mean(run("sample", given)["sample"] != vae.sample(seed=seeds).numpy()) <= 1e-5
+    # A row does not depend on the batch.
+    np.testing.assert_allclose(run("sample_mean", {"seed": seeds[3:4]})["mean"], means[3:4], rtol=0, atol=1e-6)
+
+
+def test_any_number_of_rows(run, vae):
     z = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
-    run = run_litert(version / LITERT)
     for rows in (7, 1, 3):
         np.testing.assert_allclose(run("decode", {"z": z[:rows]})["mean"], vae.decode(z[:rows]).mean(), atol=1e-5)
 
 
-def test_verify_compares_it_again(version, tmp_path, build_vae):
+def test_the_weights_are_there_once(write, vae):
+    def size(*names):
+        return write(vae, *names)[0].stat().st_size
+
+    weights = 4 * sum(weight.size for weight in vae.decoder.get_weights())
+    assert size("decode", "sample_mean") < size("decode") + size("sample_mean") - weights / 2
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+def test_the_cards_call_runs(version, monkeypatch, vae):
     import tensorflow as tf
 
-    from tfpvae.export.endpoints import endpoints
+    card = (version / "MODEL_CARD.md").read_text(encoding="utf-8")
+    code, call = card.partition("## LiteRT")[2].partition("```python\n")[2].partition("```")[0].strip().rsplit("\n", 1)
+    assert "| `sample_png` | PNG has no LiteRT form |" in card
+    module = types.ModuleType("ai_edge_litert.interpreter")
+    module.Interpreter = tf.lite.Interpreter  # The same one, until it goes.
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", types.ModuleType("ai_edge_litert"))
+    monkeypatch.chdir(version)
+    x, seed = np.zeros((2, 8, 8, 1), np.float32), np.array([7, 8])
+    names = {"x": x, "seed": seed}
+    exec(code, names)
+    np.testing.assert_allclose(eval(call, names)["elbo"], vae.score(x, seed=seed)["elbo"], rtol=1e-5)
+
+
+def test_verify_compares_it_again(version, tmp_path, build_vae, write):
+    import tensorflow as tf
+
     from tfpvae.export.hashes import write_hashes
-    from tfpvae.export.litert import LITERT, write_litert
+    from tfpvae.export.litert import LITERT
     from tfpvae.export.verify import verify
 
     found = verify(version)
-    assert not found.refused
-    assert "LiteRT" in {gap.runtime for gap in found.parity}
+    assert found.findings == ()
+    assert {gap.signature for gap in found.parity if gap.runtime == "LiteRT"} == set(HELD)
 
     spoilt = tmp_path / "digits" / "1"
     shutil.copytree(version, spoilt)
     other = build_vae()
     other(tf.zeros([1, 8, 8, 1]))
-    write_litert(other, endpoints(other)[0]["decode"], spoilt / LITERT)
+    shutil.copy(write(other, "decode", "sample_latent")[0], spoilt / LITERT)
     write_hashes(spoilt)
-    (error,) = verify(spoilt).errors
-    assert (error.signature, error.op) == ("decode", "LiteRT")
+    findings = {error.signature: error.text for error in verify(spoilt).errors}
+    assert findings.keys() == set(HELD) - {"sample_latent"}
+    assert findings["decode"].startswith("Output 'mean' in LiteRT differs from SavedModel (v2) by")
+    assert findings["sample"].startswith("LiteRT cannot run it: ")
 
 
-def test_labels_are_its_second_input(build_conditional, tmp_path):
-    from tfpvae.export.endpoints import endpoints, example_inputs
-    from tfpvae.export.litert import run_litert, write_litert
-    from tfpvae.export.parity import check_parity, example
-
-    model = build_conditional()
-    endpoint = endpoints(model)[0]["decode"]
-    write_litert(model, endpoint, tmp_path / "decoder.tflite")
-    made = [example(endpoint, example_inputs(endpoint, rows)) for rows in (2, 33)]
-    (gap,) = check_parity(made, "LiteRT", run_litert(tmp_path / "decoder.tflite"), 1e-5)
-    assert gap.difference <= 1e-5
+def test_labels_are_an_input_beside(build_conditional, write):
+    path, gaps, left_out = write(build_conditional(), "decode", "sample_mean")
+    assert path.is_file()
+    assert left_out == {}
+    assert {gap.signature for gap in gaps} == {"decode", "sample_mean"}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_what_it_cannot_compute_is_said(vae, tmp_path):
-    """Random numbers by seed, which need bitwise operators."""
-    from tfpvae.export.endpoints import endpoints
-    from tfpvae.export.litert import NoLiteRtFormError, write_litert
+def test_what_the_converter_refuses_is_left_out(build_vae, write, capfd):
+    from tfpvae import priors
+    from tfpvae.export.litert import run_litert
 
-    with pytest.raises(NoLiteRtFormError, match=r"refuses it: TF Select ops: BitwiseAnd, BitwiseXor, RightShift"):
-        write_litert(vae, endpoints(vae)[0]["sample_mean"], tmp_path / "sample_mean.tflite")
-    assert list(tmp_path.iterdir()) == []
+    vae = build_vae(prior=priors.MixturePrior(4, 3))
+    vae(np.zeros((1, 8, 8, 1), np.float32))
+    path, gaps, left_out = write(vae, "decode", "sample_latent")
+    assert left_out.keys() == {"sample_latent"}
+    assert left_out["sample_latent"].startswith("LiteRT's converter refuses it: TF Select ops: ")
+    assert {gap.signature for gap in gaps} == {"decode"}
+    z = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(run_litert(path)("decode", {"z": z})["mean"], vae.decode(z).mean(), atol=1e-5)
+    assert "error: 'tf." not in capfd.readouterr().err  # The converter's own page for each operator.
+
+
+def test_what_it_computes_otherwise_is_left_out(vae, write, monkeypatch):
+    from tfpvae.export import litert
+
+    computes = litert.run_litert
+
+    def otherwise(path):
+        def run(name, inputs):
+            outputs = computes(path)(name, inputs)
+            return {"z": outputs["z"] + 1} if name == "sample_latent" else outputs
+
+        return run
+
+    monkeypatch.setattr(litert, "run_litert", otherwise)
+    path, gaps, left_out = write(vae, "decode", "sample_latent")
+    assert left_out.keys() == {"sample_latent"}
+    assert (
+        "Output 'z' of signature 'sample_latent' in LiteRT differs from Keras by 1.0e+00" in left_out["sample_latent"]
+    )
+    assert {gap.signature for gap in gaps} == {"decode"}
+    with pytest.raises(ValueError, match="sample_latent"):
+        computes(path)("sample_latent", {"seed": np.arange(2)})
+    assert write(vae, "sample_latent")[1:] == ([], left_out)
+    assert not path.exists()

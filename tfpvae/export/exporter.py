@@ -22,7 +22,7 @@ import tfpvae
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
 from tfpvae.export.hashes import write_hashes
-from tfpvae.export.litert import LITERT, NoLiteRtFormError, run_litert, write_litert
+from tfpvae.export.litert import LITERT, write_litert
 from tfpvae.export.model_card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
 from tfpvae.export.parity import Example, Gap, check_parity, examples, examples_of
@@ -65,6 +65,7 @@ class Export:
         path: the version directory.
         signatures: the names of the SavedModel's signatures.
         onnx: the names of the signatures that have an ONNX graph.
+        litert: the names of the signatures that `decoder.tflite` holds.
         parity: the largest difference from Keras, by runtime, signature and output.
         reduced: the graphs of lower precision, kept or dropped.
         recommended: the fastest runtime and precision, by signature and number of rows.
@@ -73,6 +74,7 @@ class Export:
     path: Path
     signatures: tuple[str, ...]
     onnx: tuple[str, ...]
+    litert: tuple[str, ...]
     parity: tuple[Gap, ...]
     reduced: tuple[Reduced, ...]
     recommended: tuple[Recommendation, ...]
@@ -143,15 +145,22 @@ def export_model(
                 found, times = reduce(present[name], present.get("sample_latent"), own, saved, onnx, profile, progress)
                 reduced += found
                 timings += times
-        no_litert: str | None = None
+        in_litert: list[str] = []
+        no_litert: dict[str, str] = {}
         if profile.litert:
-            found_litert, no_litert = _write_litert(model, present, building / LITERT, expected, profile, progress)
-            gaps += found_litert
+            progress(f"writing {LITERT} and comparing it with Keras")
+            tried = {name: endpoint for name, endpoint in present.items() if name != "sample_png"}
+            found_gaps, no_litert = write_litert(model, tried, expected, profile.tolerance, building / LITERT)
+            gaps += found_gaps
+            in_litert = [name for name in tried if name not in no_litert]
+            for left_out, why in no_litert.items():
+                progress(f"left out {left_out} of {LITERT}: {why}")
+            no_litert |= dict.fromkeys(present.keys() - tried.keys(), "PNG has no LiteRT form")
         samples = _write_samples(model, present, building / SAMPLES) if profile.samples else None
-        manifest = _manifest(model, present, absent, graphs, no_graph, gaps, profile, _outputs(expected))
+        manifest = _manifest(model, present, absent, graphs, in_litert, gaps, profile, _outputs(expected))
         recommended = recommend(timings, _differences(gaps, reduced))
         manifest |= {
-            "litert": profile.litert and no_litert is None,
+            "no_onnx": no_graph,
             "no_litert": no_litert,
             "reduced": [dataclasses.asdict(each) for each in reduced],
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
@@ -169,6 +178,7 @@ def export_model(
         publication.path,
         tuple(present) if profile.saved_model else (),
         tuple(graphs),
+        tuple(in_litert),
         tuple(gaps),
         tuple(reduced),
         recommended,
@@ -204,32 +214,12 @@ def _write_onnx_graphs(
     return graphs, no_graph
 
 
-def _write_litert(
-    model: VAE | ConditionalDensity,
-    present: dict[str, Endpoint],
-    path: Path,
-    expected: list[Example],
-    profile: Profile,
-    progress: Callable[[str], None],
-) -> tuple[list[Gap], str | None]:
-    """Writes the decoder for LiteRT, or says why it has none."""
-    if "decode" not in present:
-        return [], "the model has no decode"
-    progress(f"writing {path.name}")
-    try:
-        write_litert(model, present["decode"], path)
-    except NoLiteRtFormError as error:
-        return [], str(error)
-    progress("comparing LiteRT with Keras")
-    return check_parity(examples_of(expected, ["decode"]), "LiteRT", run_litert(path), profile.tolerance), None
-
-
 def _manifest(
     model: VAE | ConditionalDensity,
     present: dict[str, Endpoint],
     absent: dict[str, str],
     graphs: list[str],
-    no_graph: dict[str, str],
+    in_litert: list[str],
     gaps: list[Gap],
     profile: Profile,
     outputs: Mapping[str, dict[str, Any]],
@@ -264,12 +254,12 @@ def _manifest(
                 "outputs": outputs[name],
                 "meaning": endpoint.signature.meaning,
                 "onnx": name in graphs,
+                "litert": name in in_litert,
                 "discrete": endpoint.discrete,
             }
             for name, endpoint in present.items()
         },
         "absent": absent,
-        "no_onnx": no_graph,
         "tolerance": profile.tolerance,
         "parity": [dataclasses.asdict(gap) for gap in gaps],
         "versions": {"tfpvae": tfpvae.__version__} | {p: importlib.metadata.version(p) for p in _PACKAGES},

@@ -32,8 +32,9 @@ from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import endpoints, example_inputs
 from tfpvae.export.exporter import export_model
 from tfpvae.export.model_config import replace_text
-from tfpvae.export.parity import BATCH_SIZES, example, gap_of
+from tfpvae.export.parity import BATCH_SIZES, compare, example
 from tfpvae.export.profile import Profile
+from tfpvae.export.saved_model import Run
 from tfpvae.export.versions import publishing, versions
 from tfpvae.models import VAE, ConditionalDensity
 from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY, graph_of
@@ -44,7 +45,7 @@ MAX_BATCH_SIZE: Final = 64
 """The rows that Triton computes at once at most; it joins requests up to there."""
 
 _TRITON_TYPES: Final = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
-_OPENVINO_SETTINGS: Final = {"INFERENCE_PRECISION_HINT": "f32"}
+_SETTINGS: Final = {"INFERENCE_PRECISION_HINT": "f32"}
 """By default OpenVINO computes in bfloat16 where the processor can, without a word."""
 
 _OPENVINO_MOUNT: Final = "/models"
@@ -156,7 +157,7 @@ def openvino_config(config: Mapping[str, Any], servables: Mapping[str, Any]) -> 
             "config": {
                 "name": servable,
                 "base_path": f"{_OPENVINO_MOUNT}/{servable}",
-                "plugin_config": _OPENVINO_SETTINGS,
+                "plugin_config": _SETTINGS,
             }
         }
         for servable in servables
@@ -183,21 +184,22 @@ def _wrong_in_openvino(
         tolerance = profile.tolerance if precision == "float32" else getattr(profile, f"{precision}_tolerance")
         made = [example(present[name], _of_32_bits(example_inputs(present[name], rows))) for rows in BATCH_SIZES]
         try:
-            served = core.compile_model(graph, "CPU", _OPENVINO_SETTINGS)
-            answers = [served(each.inputs) for each in made]
-        except RuntimeError as refusal:  # Its last line names the operator.
-            wrong[servable] = f"OpenVINO cannot run it: {str(refusal).strip().splitlines()[-1]}"
-            continue
-        gaps = [
-            gap_of(each.endpoint, "OpenVINO", output, expected, got[output], tolerance)
-            for each, got in zip(made, answers, strict=True)
-            for output, expected in each.expected.items()
-        ]
-        far = next((gap for gap in gaps if not gap.difference <= gap.allowed), None)
+            served = core.compile_model(graph, "CPU", _SETTINGS)
+            _, far = compare(made, "OpenVINO", _run_openvino(served, list(made[0].expected)), tolerance)
+        except RuntimeError as error:  # Its last line names the operator.
+            far = f"OpenVINO cannot run it: {str(error).strip().splitlines()[-1]}"
         if far is not None:
-            error = f"{far.difference:.1e}, where {far.allowed:.1e} is allowed"
-            wrong[servable] = f"in OpenVINO output {far.output!r} differs from Keras by {error}"
+            wrong[servable] = far
     return wrong
+
+
+def _run_openvino(served: Any, outputs: list[str]) -> Run:
+    def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        del name  # A graph is one signature.
+        answer = served(inputs)
+        return {output: answer[output] for output in outputs}
+
+    return run
 
 
 def _of_32_bits(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,14 +1,15 @@
-"""Writing the decoder for LiteRT, TensorFlow's runtime for phones and small devices, once TensorFlow Lite.
-
-It has `decode` alone. The random numbers of the signatures by seed need the bitwise operators on int64 that LiteRT
-does not have: the converter refuses BitwiseAnd, BitwiseXor and RightShift of them.
-"""
+"""Writing the signatures for LiteRT, TensorFlow's runtime for phones and small devices, once TensorFlow Lite."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import re
+import tempfile
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.export.endpoints import Endpoint
-from tfpvae.export.saved_model import Run
+from tfpvae.export.parity import Example, Gap, compare, examples_of
+from tfpvae.export.saved_model import Run, write_saved_model
 
 LITERT: Final = "decoder.tflite"
 """The file of a version directory that this module writes."""
@@ -26,56 +28,121 @@ LITERT_ERRORS: Final = (ValueError, RuntimeError)
 """What LiteRT raises of a file that it cannot open or run."""
 
 
-class NoLiteRtFormError(Exception):
-    """A signature holds operators that LiteRT does not have."""
+def write_litert(
+    model: keras.Model, endpoints: dict[str, Endpoint], examples: list[Example], tolerance: float, path: Path
+) -> tuple[list[Gap], dict[str, str]]:
+    """Writes one file that holds all signatures that have a form there, with a free batch, and the weights once.
 
-
-def write_litert(model: keras.Model, endpoint: Endpoint, path: Path) -> None:
-    """Writes a signature as a flat buffer with a free batch.
+    What LiteRT computes otherwise than the model is left out too: it has, for one, a loop that loses the rows.
 
     Args:
-        model: owns the variables.
-        endpoint: the signature.
-        path: the file.
+        model: the model whose weights the endpoints use.
+        endpoints: by name.
+        examples: what the model itself answers.
+        tolerance: the allowed difference, relative to the larger of 1 and the largest output.
+        path: the file; it is not written if there is nothing to hold.
 
-    Raises:
-        NoLiteRtFormError: it has no form there; no file is left.
+    Returns:
+        The largest gap of each output, and why signatures were left out, by name.
     """
-    function = tf.function(endpoint.function, input_signature=endpoint.input_signature, autograph=False)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
+    left_out: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(model, {name: _by_halves(endpoint) for name, endpoint in endpoints.items()}, Path(folder))
+        while kept := [name for name in endpoints if name not in left_out]:
+            converted = _convert(folder, kept)
+            if isinstance(converted, dict):
+                left_out |= converted
+                continue
+            path.write_bytes(converted)
+            gaps, wrong = _compared(examples, kept, run_litert(path), tolerance)
+            if not wrong:
+                return gaps, left_out
+            left_out |= wrong
+    path.unlink(missing_ok=True)
+    return [], left_out
+
+
+def _compared(
+    examples: list[Example], names: Iterable[str], run: Run, tolerance: float
+) -> tuple[list[Gap], dict[str, str]]:
+    gaps: list[Gap] = []
+    wrong: dict[str, str] = {}
+    for name in names:
+        try:
+            found, why = compare(examples_of(examples, [name]), "LiteRT", run, tolerance)
+        except LITERT_ERRORS as error:
+            found, why = [], f"LiteRT cannot run it: {str(error).partition(chr(10))[0]}"
+        gaps += found
+        if why is not None:
+            wrong[name] = why
+    return gaps, wrong
+
+
+def _by_halves(endpoint: Endpoint) -> Endpoint:
+    """The same with seeds as `tfpvae.random.tensorflow` takes them for LiteRT."""
+    names = [spec.name for spec in endpoint.input_signature]
+
+    def function(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        given = dict(zip(names, inputs, strict=True))
+        if "seed" in given:
+            given["seed"] = tf.bitcast(given["seed"], tf.int32)
+        return endpoint.function(**given)
+
+    return replace(endpoint, function=function)
+
+
+def _convert(folder: str, names: list[str]) -> bytes | dict[str, str]:
+    """The file, or why the converter refuses some of them, by name."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
     try:
-        path.write_bytes(converter.convert())
-    except Exception as error:  # The converter's own exception has no public name.
+        with _quiet():
+            return bytes(converter.convert())
+    except Exception as error:  # noqa: BLE001  The converter's own exception has no public name; the reason is kept.
         named = re.search(r"^(TF Select|Custom) ops: .*$", str(error), re.MULTILINE)
-        why = named[0] if named else str(error).partition("\n")[0]
-        raise NoLiteRtFormError(f"LiteRT's converter refuses it: {why}") from error
+        why = f"LiteRT's converter refuses it: {named[0] if named else str(error).partition(chr(10))[0]}"
+    if len(names) == 1:
+        return {names[0]: why}
+    # It takes all of them or none: those that it refuses are found one by one.
+    alone = [found for name in names if isinstance(found := _convert(folder, [name]), dict)]
+    return {name: reason for found in alone for name, reason in found.items()} or dict.fromkeys(names, why)
 
 
-def run_litert(path: Path) -> Run:
-    """Runs the signature that a file holds, whatever name it is given."""
-    open_once = functools.cache(_interpreter)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the converter writes to the terminal by itself, a page for each operator that it lacks."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def run_litert(path: Path, threads: int | None = None) -> Run:
+    """Runs the signatures that a file holds, on this many threads, None for LiteRT's own choice."""
+
+    @functools.cache
+    def interpreter() -> Any:
+        return _interpreter(path, threads)
+
+    @functools.cache
+    def runner(name: str) -> Callable[..., dict[str, np.ndarray]]:
+        return interpreter().get_signature_runner(name)
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        interpreter: Any = open_once(path)
-        given = {each["name"]: each["index"] for each in interpreter.get_input_details()}
-        for key, index in given.items():
-            interpreter.resize_tensor_input(index, inputs[key].shape)
-        interpreter.allocate_tensors()
-        for key, index in given.items():
-            interpreter.set_tensor(index, inputs[key])
-        interpreter.invoke()
-        (output,) = interpreter.get_output_details()
-        return {"mean": interpreter.get_tensor(output["index"])}
+        return runner(name)(**inputs)
 
     return run
 
 
-def _interpreter(path: Path) -> Any:
+def _interpreter(path: Path, threads: int | None) -> Any:
     """LiteRT's own interpreter where it is installed, else the same one within TensorFlow, which is to go one day."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return tf.lite.Interpreter(model_path=str(path))
-    return Interpreter(model_path=str(path))
+            return tf.lite.Interpreter(model_path=str(path), num_threads=threads)
+    return Interpreter(model_path=str(path), num_threads=threads)

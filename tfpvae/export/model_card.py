@@ -53,7 +53,7 @@ def model_card(manifest: Mapping[str, Any], served_as: str) -> str:
     """
     return "\n".join(
         line
-        for part in (_head, _what, _training, _calls, _signatures, _seeds, _absent, _parity, _speed, _versions)
+        for part in (_head, _what, _training, _calls, _signatures, _litert, _seeds, _absent, _parity, _speed, _versions)
         for line in part(manifest, served_as)
     )
 
@@ -167,6 +167,31 @@ def _signatures(manifest: Mapping[str, Any], served_as: str) -> Iterator[str]:
             yield from (f"No ONNX graph: {manifest['no_onnx'][name]}.", "")
 
 
+def _litert(manifest: Mapping[str, Any], served_as: str) -> Iterator[str]:
+    held = [name for name, signature in manifest["signatures"].items() if signature["litert"]]
+    if not held:
+        return
+    names = ", ".join(f"`{name}`" for name in held)
+    inputs = ", ".join(f"{key}={key}" for key in manifest["signatures"][held[-1]]["inputs"])
+    yield from (
+        "## LiteRT",
+        "",
+        f"`decoder.tflite` holds {names}, each by its name, for phones and small devices. In Python, with the arrays "
+        "above:",
+        "",
+        "```python",
+        "from ai_edge_litert.interpreter import Interpreter",
+        "",
+        f'litert = Interpreter("decoder.tflite").get_signature_runner({json.dumps(held[-1])})',
+        f"litert({inputs})",
+        "```",
+        "",
+    )
+    if manifest["no_litert"]:
+        rows = [(f"`{name}`", reason) for name, reason in manifest["no_litert"].items()]
+        yield from (*_table(("not in it", "because"), rows), "")
+
+
 def _seeds(manifest: Mapping[str, Any], served_as: str) -> Iterator[str]:
     if not any("seed" in signature["inputs"] for signature in manifest["signatures"].values()):
         return
@@ -176,7 +201,7 @@ def _seeds(manifest: Mapping[str, Any], served_as: str) -> Iterator[str]:
         f"A seed is an int64, one for each row, and a row depends on its own seed alone: not on the batch, nor on the "
         f"runtime. In Python `seed={_SEED}` means {_SEED} for the first row, {_SEED + 1} for the next, and so on. The "
         f"random numbers come from `{manifest['random']}`, which is part of the graphs: the same seed gives the same "
-        "sample in Python, TensorFlow Serving and ONNX Runtime, up to rounding.",
+        "sample in Python, TensorFlow Serving, ONNX Runtime and LiteRT, up to rounding.",
         "",
     )
 

@@ -75,6 +75,21 @@ def example(endpoint: Endpoint, inputs: dict[str, np.ndarray]) -> Example:
 
 
 def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance: float) -> list[Gap]:
+    """Compares a runtime's answers with the model's own, as `compare` does.
+
+    Returns:
+        The largest gap of each output.
+
+    Raises:
+        ExportError: a difference is larger than allowed, or an output has another name or shape.
+    """
+    gaps, wrong = compare(examples, runtime, run, tolerance)
+    if wrong is not None:
+        raise ExportError(f"{wrong} Nothing was published.")
+    return gaps
+
+
+def compare(examples: Iterable[Example], runtime: str, run: Run, tolerance: float) -> tuple[list[Gap], str | None]:
     """Compares a runtime's answers with the model's own.
 
     Args:
@@ -84,29 +99,29 @@ def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance:
         tolerance: the allowed difference, relative to the larger of 1 and the largest output.
 
     Returns:
-        The largest gap of each output.
-
-    Raises:
-        ExportError: a difference is larger than allowed, or an output has another name or shape.
+        The largest gap of each output, and what is wrong: a difference that is larger than allowed, or an output of
+        another name or shape. None if nothing is.
     """
     worst: dict[tuple[str, str], Gap] = {}
     for example in examples:
         name = example.endpoint.signature.name
         got = run(name, example.inputs)
         if shapes_of(got) != shapes_of(example.expected):
-            raise ExportError(
-                f"Signature {name!r} in {runtime} must give {shapes_of(example.expected)}. Received: {shapes_of(got)}"
+            wrong = (
+                f"Signature {name!r} in {runtime} must give {shapes_of(example.expected)}. Received: {shapes_of(got)}."
             )
+            return list(worst.values()), wrong
         for output, value in example.expected.items():
             gap = gap_of(example.endpoint, runtime, output, value, got[output], tolerance)
             if not gap.difference <= gap.allowed:
-                raise ExportError(
+                wrong = (
                     f"Output {output!r} of signature {name!r} in {runtime} differs from Keras by "
-                    f"{gap.difference:.1e} at batch {len(value)}; allowed {gap.allowed:.1e}. Nothing was published."
+                    f"{gap.difference:.1e} at batch {len(value)}; allowed {gap.allowed:.1e}."
                 )
+                return list(worst.values()), wrong
             if (name, output) not in worst or gap.difference > worst[name, output].difference:
                 worst[name, output] = gap
-    return list(worst.values())
+    return list(worst.values()), None
 
 
 def shapes_of(outputs: dict[str, np.ndarray]) -> dict[str, list[int]]:

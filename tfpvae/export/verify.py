@@ -211,8 +211,9 @@ def _compare(
             opened = [name for name in graphs["float32"] if name not in {finding.signature for finding in wrong}]
             functions = {name: _function(run, name) for name in opened}
         runs += [(_in_precision(precision), run, graphs[precision]) for precision, run in onnx.items()]
-        if manifest.get("litert"):
-            runs.append(("LiteRT", run_litert(directory / LITERT), ["decode"]))
+        in_litert = [name for name, signature in manifest["signatures"].items() if signature.get("litert")]
+        if in_litert:
+            runs.append(("LiteRT", run_litert(directory / LITERT), in_litert))
         progress(f"computing examples with {reference}")
         made = examples(_endpoints(manifest, functions, opened))
         for runtime, run, names in runs:

@@ -4,6 +4,9 @@ The words are 32-bit, but the arithmetic is int64, for few runtimes add uint32. 
 lies above: sums and products need no mask, and a runtime that computes int64 in 32 bits, as OpenVINO's does, gives the
 same bits. Only what is shifted to the right, or given away, is masked. Constants are Python numbers below 2^31, not
 captured tensors: a captured tensor would become an input of the ONNX graph.
+
+LiteRT has neither `and` nor shifts of int64. With seeds that come as int32 `[B, 2]`, their low and high halves, all is
+int32, which it has; on a GPU, TensorFlow would compute sums of int32 on the host.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ _WORD: Final = 0xFFFFFFFF
 
 def _high_bits(x: tf.Tensor, n: int) -> tf.Tensor:
     """The n highest bits of words: below 2^n."""
+    if x.dtype == tf.int32:
+        return tf.bitcast(tf.bitwise.right_shift(tf.bitcast(x, tf.uint32), tf.constant(32 - n, tf.uint32)), tf.int32)
     return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, 32 - n), 2**n - 1)
 
 
@@ -31,11 +36,11 @@ def threefry2x32(key: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.
     """Threefry-2x32 with 20 rounds [SM11, section 3.3].
 
     Args:
-        key: two int64 tensors, broadcast against the counter.
-        counter: two int64 tensors.
+        key: two int64 or int32 tensors, broadcast against the counter.
+        counter: two tensors of that type.
 
     Returns:
-        Two int64 tensors of random bits. Of these, as of the arguments, the low 32 bits count.
+        Two tensors of that type of random bits. Of these, as of the arguments, the low 32 bits count.
     """
     k0, k1 = key
     schedule = (k0, k1, tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(k0, k1), KEY_PARITY))
@@ -65,10 +70,13 @@ def random_bits(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
 
 
 def _words(seeds: tf.Tensor, size: int, stream: int) -> tf.Tensor:
-    """As `random_bits`, of which the low 32 bits count."""
-    low = seeds[:, None]
-    # In two steps: 32 is no shift where int64 has 32 bits. There the seed's sign is its high half.
-    high = tf.bitwise.right_shift(tf.bitwise.right_shift(low, 16), 16)
+    """As `random_bits`, in the type of the seeds; the low 32 bits count."""
+    if seeds.dtype == tf.int32:
+        low, high = seeds[:, :1], seeds[:, 1:]
+    else:
+        low = seeds[:, None]
+        # In two steps: 32 is no shift where int64 has 32 bits. There the seed's sign is its high half.
+        high = tf.bitwise.right_shift(tf.bitwise.right_shift(low, 16), 16)
     blocks = tf.range((size + 1) // 2, dtype=seeds.dtype)[None, :]
     x0, x1 = threefry2x32((low, high), (blocks, tf.zeros_like(blocks) + stream))
     return tf.reshape(tf.stack([x0, x1], axis=-1), [-1, 2 * ((size + 1) // 2)])[:, :size]
@@ -78,7 +86,7 @@ def uniform(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
     """u ~ U[0, 1): the top 24 bits of each word, so multiples of 2^-24, exact in float32.
 
     Args:
-        seeds: int64 `[B]`.
+        seeds: int64 `[B]`, or int32 `[B, 2]`, their low and high halves.
         size: numbers per row.
         stream: which of a seed's independent streams.
 
