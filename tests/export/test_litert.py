@@ -57,6 +57,8 @@ def test_the_manifest_says_what_it_holds_and_how_far_that_is_from_keras(version)
     gaps = [gap for gap in manifest["parity"] if gap["runtime"] == "LiteRT"]
     assert {gap["signature"] for gap in gaps} == set(HELD)
     assert all(gap["difference"] <= gap["allowed"] for gap in gaps)
+    timed = {(each["signature"], each["rows"]) for each in manifest["speed"] if each["runtime"] == "LiteRT"}
+    assert timed == {(name, rows) for name in ("decode", "sample_mean") for rows in (1, 16, 256)}
 
 
 def test_ten_thousand_seeds_give_the_models_samples(run, vae):

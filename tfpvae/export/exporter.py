@@ -22,7 +22,7 @@ import tfpvae
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
 from tfpvae.export.hashes import write_hashes
-from tfpvae.export.litert import LITERT, write_litert
+from tfpvae.export.litert import LITERT, run_litert, write_litert
 from tfpvae.export.model_card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
 from tfpvae.export.parity import Example, Gap, check_parity, examples, examples_of
@@ -120,19 +120,31 @@ def export_model(
     gaps: list[Gap] = []
     reduced: list[Reduced] = []
     timings: list[Timing] = []
-    saved: Run | None = None
+    beside: dict[str, Run] = {}
     with publishing(Path(directory), version) as publication:
         building = publication.building
         if profile.saved_model:
             progress("writing the SavedModel")
             write_saved_model(model, present, building)
             progress("comparing the SavedModel with Keras")
-            saved = run_v2(building)
-            gaps += check_parity(expected, "SavedModel", saved, profile.tolerance)
+            beside["SavedModel"] = run_v2(building)
+            gaps += check_parity(expected, "SavedModel", beside["SavedModel"], profile.tolerance)
             with run_v1(building) as run:
                 gaps += check_parity(expected, "SavedModel (v1)", run, profile.tolerance)
             if profile.warmup:
                 write_warmup(present, served_as, building)
+        in_litert: list[str] = []
+        no_litert: dict[str, str] = {}
+        if profile.litert:
+            progress(f"writing {LITERT} and comparing it with Keras")
+            tried = {name: endpoint for name, endpoint in present.items() if name != "sample_png"}
+            found_gaps, no_litert = write_litert(model, tried, expected, profile.tolerance, building / LITERT)
+            gaps += found_gaps
+            in_litert = [name for name in tried if name not in no_litert]
+            beside["LiteRT"] = run_litert(building / LITERT)
+            for left_out, why in no_litert.items():
+                progress(f"left out {left_out} of {LITERT}: {why}")
+            no_litert |= dict.fromkeys(present.keys() - tried.keys(), "PNG has no LiteRT form")
         graphs: list[str] = []
         no_graph: dict[str, str] = {}
         if profile.onnx:
@@ -142,20 +154,10 @@ def export_model(
             gaps += check_parity(examples_of(expected, graphs), "ONNX Runtime", run_onnx(onnx), profile.tolerance)
             for name in (name for name in REDUCIBLE if name in graphs):
                 own = examples_of(expected, [name])
-                found, times = reduce(present[name], present.get("sample_latent"), own, saved, onnx, profile, progress)
+                others = {key: run for key, run in beside.items() if key != "LiteRT" or name in in_litert}
+                found, times = reduce(present[name], present.get("sample_latent"), own, others, onnx, profile, progress)
                 reduced += found
                 timings += times
-        in_litert: list[str] = []
-        no_litert: dict[str, str] = {}
-        if profile.litert:
-            progress(f"writing {LITERT} and comparing it with Keras")
-            tried = {name: endpoint for name, endpoint in present.items() if name != "sample_png"}
-            found_gaps, no_litert = write_litert(model, tried, expected, profile.tolerance, building / LITERT)
-            gaps += found_gaps
-            in_litert = [name for name in tried if name not in no_litert]
-            for left_out, why in no_litert.items():
-                progress(f"left out {left_out} of {LITERT}: {why}")
-            no_litert |= dict.fromkeys(present.keys() - tried.keys(), "PNG has no LiteRT form")
         samples = _write_samples(model, present, building / SAMPLES) if profile.samples else None
         manifest = _manifest(model, present, absent, graphs, in_litert, gaps, profile, _outputs(expected))
         recommended = recommend(timings, _differences(gaps, reduced))

@@ -26,7 +26,7 @@ class Gap:
     """The largest difference between a runtime and Keras in one output, over all batch sizes.
 
     Attributes:
-        runtime: "SavedModel", "SavedModel (v1)" or "ONNX Runtime".
+        runtime: "SavedModel", "SavedModel (v1)", "LiteRT" or "ONNX Runtime".
         signature: its name.
         output: its name.
         difference: the largest absolute difference; of discrete draws the share that differs.

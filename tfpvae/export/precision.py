@@ -80,7 +80,7 @@ def reduce(
     endpoint: Endpoint,
     latents: Endpoint | None,
     examples: list[Example],
-    saved_model: Run | None,
+    others: Mapping[str, Run],
     directory: Path,
     profile: Profile,
     progress: Callable[[str], None],
@@ -91,7 +91,7 @@ def reduce(
         endpoint: the signature, whose float32 graph lies in `directory`.
         latents: the signature that draws latents, where the model has one.
         examples: what the model itself answers, as in the parity check.
-        saved_model: runs the SavedModel, to be timed beside; None where there is none.
+        others: what else runs the signature in float32, to be timed beside, by its name.
         directory: of the graphs.
         profile: what is wanted.
         progress: called with a line for each step.
@@ -105,7 +105,7 @@ def reduce(
     name = endpoint.signature.name
     calibration, held_out = (_prior_inputs(endpoint, latents, first) for first in (0, max(ROWS)))
     examples = [*examples, example(endpoint, held_out)]
-    runs: dict[tuple[str, str], Run] = {} if saved_model is None else {("SavedModel", "float32"): saved_model}
+    runs = {(runtime, "float32"): run for runtime, run in others.items()}
     runs["ONNX Runtime", "float32"] = run_onnx(directory)
     methods: dict[str, str] = {}
     reduced: list[Reduced] = []

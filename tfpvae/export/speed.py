@@ -29,7 +29,7 @@ class Timing:
     Attributes:
         signature: its name.
         rows: how many rows were asked for at once.
-        runtime: "SavedModel" or "ONNX Runtime", called in process.
+        runtime: "SavedModel", "LiteRT" or "ONNX Runtime", called in process.
         precision: one of `tfpvae.signatures.PRECISIONS`.
         microseconds: the median.
     """
