@@ -33,7 +33,7 @@ def write_litert(
 ) -> tuple[list[Gap], dict[str, str]]:
     """Writes one file that holds all signatures that have a form there, with a free batch, and the weights once.
 
-    What LiteRT computes otherwise than the model is left out too: it has, for one, a loop that loses the rows.
+    What LiteRT then cannot run, or computes otherwise than the model, as it does of some densities, is left out too.
 
     Args:
         model: the model whose weights the endpoints use.
