@@ -101,6 +101,9 @@ def test_second_export_is_the_next_version(road, capsys):
     profile.write_text("saved_model = false\n")
     arguments = ["export", str(road / "runs" / "digits"), "--out", str(road / "edge" / "digits")]
     assert main([*arguments, "--profile", str(profile)]) == 0
+    out = capsys.readouterr().out
+    assert "Serve it with" not in out
+    assert f"Use it with: tfpvae.edge.Decoder('{road}/edge/digits/1')" in out
     assert not (road / "edge" / "digits" / "1" / "saved_model.pb").exists()
     assert (road / "edge" / "digits" / "1" / "onnx" / "sample.onnx").is_file()
     profile.write_text("savedmodel = false\n")

@@ -407,7 +407,10 @@ def _print_export(export: Export) -> None:
     ):
         if (export.path / name).is_file():
             print(f"  {name:<15} {text}")
-    print(f"Serve it with: tfpvae serve {export.path.parent.parent}")
+    if export.signatures:
+        print(f"Serve it with: tfpvae serve {export.path.parent.parent}")
+    else:
+        print(f"Use it with: tfpvae.edge.Decoder({str(export.path)!r})")
 
 
 def _speed_lines(export: Export) -> Iterator[str]:
@@ -447,9 +450,9 @@ def _print_verification(verification: Verification) -> None:
     for line in verification.checked:
         print(f"  {line}")
     if verification.parity:
-        print(f"\n  {'signature':<15}{'output':<16}{'runtime':<18}{'difference':>10}{'allowed':>10}")
+        print(f"\n  {'signature':<15}{'output':<16}{'runtime':<22}{'difference':>10}{'allowed':>10}")
         for gap in verification.parity:
-            print(f"  {gap.signature:<15}{gap.output:<16}{gap.runtime:<18}{gap.difference:>10.1e}{gap.allowed:>10.1e}")
+            print(f"  {gap.signature:<15}{gap.output:<16}{gap.runtime:<22}{gap.difference:>10.1e}{gap.allowed:>10.1e}")
     if verification.batching:
         print()
     for survives, label in ((True, "Batches"), (False, "Does not batch")):
