@@ -178,7 +178,7 @@ def _wrong_in_openvino(
     progress("comparing OpenVINO with Keras")
     core = openvino.Core()
     present, _ = endpoints(model)
-    wrong = {}
+    wrong: dict[str, str] = {}
     for servable, graph in graphs.items():
         name, precision = graph_of(graph.name)
         tolerance = profile.tolerance if precision == "float32" else getattr(profile, f"{precision}_tolerance")
@@ -187,9 +187,9 @@ def _wrong_in_openvino(
             served = core.compile_model(graph, "CPU", _SETTINGS)
             _, far = compare(made, "OpenVINO", _run_openvino(served, list(made[0].expected)), tolerance)
         except RuntimeError as error:  # Its last line names the operator.
-            far = f"OpenVINO cannot run it: {str(error).strip().splitlines()[-1]}"
-        if far is not None:
-            wrong[servable] = far
+            far = {name: f"OpenVINO cannot run it: {str(error).strip().splitlines()[-1]}"}
+        if far:
+            wrong[servable] = far[name]
     return wrong
 
 

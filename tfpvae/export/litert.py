@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -54,28 +54,12 @@ def write_litert(
                 left_out |= converted
                 continue
             path.write_bytes(converted)
-            gaps, wrong = _compared(examples, kept, run_litert(path), tolerance)
+            gaps, wrong = compare(examples_of(examples, kept), "LiteRT", run_litert(path), tolerance, LITERT_ERRORS)
             if not wrong:
                 return gaps, left_out
             left_out |= wrong
     path.unlink(missing_ok=True)
     return [], left_out
-
-
-def _compared(
-    examples: list[Example], names: Iterable[str], run: Run, tolerance: float
-) -> tuple[list[Gap], dict[str, str]]:
-    gaps: list[Gap] = []
-    wrong: dict[str, str] = {}
-    for name in names:
-        try:
-            found, why = compare(examples_of(examples, [name]), "LiteRT", run, tolerance)
-        except LITERT_ERRORS as error:
-            found, why = [], f"LiteRT cannot run it: {str(error).partition(chr(10))[0]}"
-        gaps += found
-        if why is not None:
-            wrong[name] = why
-    return gaps, wrong
 
 
 def _by_halves(endpoint: Endpoint) -> Endpoint:

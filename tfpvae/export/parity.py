@@ -84,12 +84,14 @@ def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance:
         ExportError: a difference is larger than allowed, or an output has another name or shape.
     """
     gaps, wrong = compare(examples, runtime, run, tolerance)
-    if wrong is not None:
-        raise ExportError(f"{wrong} Nothing was published.")
+    for why in wrong.values():
+        raise ExportError(f"{why} Nothing was published.")
     return gaps
 
 
-def compare(examples: Iterable[Example], runtime: str, run: Run, tolerance: float) -> tuple[list[Gap], str | None]:
+def compare(
+    examples: Iterable[Example], runtime: str, run: Run, tolerance: float, errors: tuple[type[Exception], ...] = ()
+) -> tuple[list[Gap], dict[str, str]]:
     """Compares a runtime's answers with the model's own.
 
     Args:
@@ -97,31 +99,39 @@ def compare(examples: Iterable[Example], runtime: str, run: Run, tolerance: floa
         runtime: its name, for the report.
         run: runs a signature in it.
         tolerance: the allowed difference, relative to the larger of 1 and the largest output.
+        errors: what the runtime raises of a signature that it cannot run, to be reported as well.
 
     Returns:
-        The largest gap of each output, and what is wrong: a difference that is larger than allowed, or an output of
-        another name or shape. None if nothing is.
+        The largest gap of each output, and by signature what is first wrong with it: a difference that is larger than
+        allowed, or an output of another name or shape.
     """
     worst: dict[tuple[str, str], Gap] = {}
+    wrong: dict[str, str] = {}
     for example in examples:
         name = example.endpoint.signature.name
-        got = run(name, example.inputs)
+        if name in wrong:
+            continue
+        try:
+            got = run(name, example.inputs)
+        except errors as error:
+            wrong[name] = f"{runtime} cannot run it: {str(error).partition(chr(10))[0]}"
+            continue
         if shapes_of(got) != shapes_of(example.expected):
-            wrong = (
+            wrong[name] = (
                 f"Signature {name!r} in {runtime} must give {shapes_of(example.expected)}. Received: {shapes_of(got)}."
             )
-            return list(worst.values()), wrong
+            continue
         for output, value in example.expected.items():
             gap = gap_of(example.endpoint, runtime, output, value, got[output], tolerance)
             if not gap.difference <= gap.allowed:
-                wrong = (
+                wrong[name] = (
                     f"Output {output!r} of signature {name!r} in {runtime} differs from Keras by "
                     f"{gap.difference:.1e} at batch {len(value)}; allowed {gap.allowed:.1e}."
                 )
-                return list(worst.values()), wrong
+                break
             if (name, output) not in worst or gap.difference > worst[name, output].difference:
                 worst[name, output] = gap
-    return list(worst.values()), None
+    return list(worst.values()), wrong
 
 
 def shapes_of(outputs: dict[str, np.ndarray]) -> dict[str, list[int]]:

@@ -271,7 +271,7 @@ def _gaps(
         try:
             got = run(name, example.inputs)
         except (tf.errors.OpError, KeyError, *ONNX_ERRORS, *LITERT_ERRORS) as error:
-            text = f"{runtime} cannot run it: {str(error).splitlines()[0]}"
+            text = f"{runtime} cannot run it: {str(error).partition(chr(10))[0]}"
             wrong[name] = _error("parity", runtime, text, advice, name)
             continue
         if shapes_of(got) != shapes_of(example.expected):
