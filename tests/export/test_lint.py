@@ -13,11 +13,7 @@ import pytest
 
 from tfpvae.errors import ExportError
 
-CONTRACT = Path(__file__).parents[3] / "shared" / "contract"
-
-needs_contract = pytest.mark.skipif(
-    not CONTRACT.is_dir(), reason=f"TensorFlow Serving's recorded answers are not there: {CONTRACT}"
-)
+CONTRACT = Path(__file__).parents[1] / "contract"
 
 
 def specimens() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
@@ -411,7 +407,6 @@ class TestRealModels:
         assert lint(exported.path) == []
         assert batching(str(exported.path)) == dict.fromkeys([*exported.signatures, DEFAULT_SIGNATURE])
 
-    @needs_contract
     def test_the_naive_one_is_refused_with_the_reason(self):
         from tfpvae.export.lint import Severity, lint
 
@@ -424,7 +419,6 @@ class TestRealModels:
             assert "Could not find variable" in finding.text
             assert "ExportArchive" in finding.advice
 
-    @needs_contract
     def test_the_demo_loses_no_variable(self):
         from tfpvae.export.lint import lint
 
@@ -436,7 +430,6 @@ class TestRealModels:
             ("no-batch-axis", "total", "sum"), ("output-dtype", "half", "h"),
         }  # fmt: skip
 
-    @needs_contract
     def test_batching_is_what_tensorflow_serving_answered(self):
         """Which signatures a real server with batching answered, and which it refused for being batched."""
         from tfpvae.export.lint import batching

@@ -17,7 +17,7 @@ from tfpvae.cli import main
 from tfpvae.errors import ExportError
 from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY
 
-CONTRACT = Path(__file__).parents[3] / "shared" / "contract"
+CONTRACT = Path(__file__).parents[1] / "contract"
 
 
 @pytest.fixture(scope="module")
@@ -411,7 +411,6 @@ class TestCommand:
         assert report["findings"][0]["op"] == "fingerprint.pb"
         assert "is refused: fingerprint.pb was changed." in error
 
-    @pytest.mark.skipif(not CONTRACT.is_dir(), reason=f"TensorFlow Serving's recorded models are not there: {CONTRACT}")
     def test_the_naive_export_is_refused_with_the_reason(self, capsys):
         assert main(["verify", str(CONTRACT / "models" / "naive" / "1")]) == 1
         out, error = capsys.readouterr()
