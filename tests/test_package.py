@@ -174,12 +174,26 @@ registered = {
     name for name, thing in keras.saving.get_custom_objects().items()
     if name.startswith("tfpvae>") and (inspect.isclass(thing) or inspect.isfunction(thing))
 }
-named = {f"tfpvae>{name}" for names in _registry._CLASSES.values() for name in names}
+named = {f"tfpvae>{name}" for name in _registry.registered_classes()}
 print(sorted(registered - named), sorted(named - registered))
 """
     finished = run(code)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.split("\n")[-2] == "[] []"
+
+
+def test_looking_for_keras_before_importing_it_keeps_the_stand_ins():
+    code = """
+import importlib.util, sys
+import tfpvae
+assert importlib.util.find_spec("keras") is not None and importlib.util.find_spec("keras") is not None
+import keras
+assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("tfpvae")]
+print("tfpvae>VAE" in keras.saving.get_custom_objects(), "tfpvae.models" in sys.modules)
+"""
+    finished = run(code)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.split() == ["True", "False"]
 
 
 def test_errors_are_one_tree():

@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 
+from tfpvae._registry import register
 from tfpvae.errors import ModelError
 
 
-@keras.saving.register_keras_serializable(package="tfpvae")
+@register
 class KLWarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """The weight of the KL, raised in a straight line from `start` to `end` over the first `steps` batches.
 

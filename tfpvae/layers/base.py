@@ -10,14 +10,10 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae._registry import register as register
 from tfpvae.errors import ModelError
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
 from tfpvae.layers.replicas import hand_distributions_to_losses
-
-PACKAGE = "tfpvae"
-"""The package under which Keras registers tfpvae's classes: a saved model names them `tfpvae>VAE` and so on."""
-
-register = keras.saving.register_keras_serializable(package=PACKAGE)
 
 Parameters = dict[str, tf.Tensor]
 ConvertToTensor = Callable[[tfd.Distribution], Any]
