@@ -155,8 +155,8 @@ def test_interrupted_training_can_be_resumed(tmp_path):
 
 _SAVE_OFTEN = """
 import sys
-import tfpvae.training.train as train
-train.SAVE_EVERY = 0.0
+from tfpvae.training import trainer
+trainer.SAVE_EVERY = 0.0
 from tfpvae.cli import main
 sys.exit(main())
 """

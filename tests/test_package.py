@@ -15,7 +15,7 @@ ROOT = Path(tfpvae.__file__).parent
 
 # DESIGN.md, "The library": a module imports only from earlier groups, or from its own package.
 LAYOUT = [
-    {"_registry", "errors", "_extras", "signatures", "images"},
+    {"_registry", "errors", "_extras", "_lazy", "signatures", "images"},
     {"random", "schedules"},
     {"layers"},
     {"priors"},
@@ -71,7 +71,9 @@ def test_imports_run_one_way(path):
 @pytest.mark.parametrize(
     "statement", ["import tfpvae", "import tfpvae.client", "import tfpvae.edge", "import tfpvae.data",
                   "import tfpvae.signatures, tfpvae.random.numpy, tfpvae.random.seeds",
-                  "from tfpvae import client, edge, data"],
+                  "from tfpvae import client, edge, data",
+                  "import tfpvae.export.versions, tfpvae.export.inventory, tfpvae.export.profile",
+                  "from tfpvae.training import TrainConfig, open_run; TrainConfig('digits')"],
 )  # fmt: skip
 def test_what_a_client_imports_loads_neither_tensorflow_nor_keras(statement):
     code = (
@@ -102,6 +104,21 @@ def test_every_name_in_a_packages_all_is_there(package):
     module = importlib.import_module(f"tfpvae.{package}")
     for name in module.__all__:
         assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("package", ["export", "training"])
+def test_a_lazy_package_names_and_finds_what_it_has(package):
+    code = f"""
+import tfpvae.{package} as package
+assert dir(package) == sorted(package.__all__), dir(package)
+for name in package.__all__:
+    value = getattr(package, name)
+    assert value is getattr(package, name) and value.__module__.startswith("tfpvae.{package}."), name
+    assert value.__name__ == name
+assert not hasattr(package, "nothing")
+"""
+    finished = run(code)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_the_version_is_the_distributions():
@@ -139,7 +156,9 @@ except MissingExtraError as error:
          "Install it with: pip install 'tfpvae[train]'"),
         ("tensorflow", "from tfpvae import priors", "tfpvae.priors needs the package 'tensorflow', which is not "
          "installed. Install it with: pip install 'tfpvae[train]'"),
-        ("tf2onnx", "tfpvae.export_model", "tfpvae.export_model needs the package 'tf2onnx', which is not installed. "
+        ("keras", "from tfpvae.training import train", "tfpvae.training.train needs the package 'keras', which is not "
+         "installed. Install it with: pip install 'tfpvae[train]'"),
+        ("tf2onnx", "tfpvae.export_model", "tfpvae.export.export_model needs the package 'tf2onnx', which is not installed. "
          "Install it with: pip install 'tfpvae[train]'"),
     ],
 )  # fmt: skip

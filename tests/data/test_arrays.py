@@ -93,9 +93,8 @@ def test_npy(tmp_path, shape):
 
 @pytest.mark.parametrize("name", ["faces.npy", "faces.npz"])
 def test_a_missing_file(tmp_path, name):
-    with pytest.raises(DataError, match=rf"{name} cannot be read as a \.np[yz] file.*No such file") as caught:
+    with pytest.raises(DataError, match=rf"{name}', which does not exist"):
         load(tmp_path / name)
-    assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
 def test_pickled_objects_are_never_loaded(tmp_path, save):

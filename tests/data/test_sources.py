@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tfpvae.data import load
+from tfpvae.data import DATA_SETS, check_source, load
 from tfpvae.errors import DataError
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist.npz"
@@ -46,6 +46,16 @@ def test_a_name_wins_over_a_folder(tmp_path, monkeypatch):
 def test_the_fraction_is_checked_even_where_it_is_not_used():
     with pytest.raises(DataError, match="test_fraction must be"):
         load("mnist", test_fraction=2)
+
+
+def test_a_source_is_checked_without_reading_it(tmp_path):
+    (tmp_path / "damaged.npz").write_text("no archive")
+    (tmp_path / "faces.csv").write_text("1,2")
+    for known in (*DATA_SETS, tmp_path, tmp_path / "damaged.npz"):
+        check_source(known)
+    for unknown in ("digit", "", None, tmp_path / "faces.csv", tmp_path / "missing.npy", tmp_path / "missing"):
+        with pytest.raises(DataError, match="Data must be one of the names digits, fashion_mnist, mnist"):
+            check_source(unknown)
 
 
 def test_importing_the_package_loads_neither_tensorflow_nor_keras():

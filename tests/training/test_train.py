@@ -214,6 +214,14 @@ def test_bad_settings_are_named(settings, message):
         TrainConfig(data="digits", **settings)
 
 
+def test_the_settings_name_every_network_likelihood_and_prior():
+    from tfpvae.training import config, networks
+
+    assert tuple(networks.NETWORKS) == config.MODELS
+    assert tuple(networks.LIKELIHOODS) == config.LIKELIHOODS
+    assert tuple(networks.PRIORS) == config.PRIORS
+
+
 def test_open_run_says_what_is_missing(tmp_path):
     from tfpvae.training import open_run
 

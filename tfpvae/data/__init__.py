@@ -10,13 +10,14 @@ from tfpvae.data.binarize import Binarize, default_binarize, is_binary
 from tfpvae.data.images import ImageData, check_images
 from tfpvae.data.named import DATA_SETS
 from tfpvae.data.pipeline import test_dataset, train_dataset
-from tfpvae.data.sources import load
+from tfpvae.data.sources import check_source, load
 
 __all__ = [
     "DATA_SETS",
     "Binarize",
     "ImageData",
     "check_images",
+    "check_source",
     "default_binarize",
     "is_binary",
     "load",

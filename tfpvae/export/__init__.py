@@ -1,7 +1,24 @@
-"""From a trained model to a version directory that TensorFlow Serving and ONNX Runtime can use."""
+"""From a trained model to a version directory that TensorFlow Serving and ONNX Runtime can use.
 
-from tfpvae.export.exporter import Export, export_model
-from tfpvae.export.layouts import export_layout
-from tfpvae.export.profile import Profile
+Importing this package loads no TensorFlow: a host that serves models lists, labels and checks versions without it.
+"""
+
+from typing import TYPE_CHECKING
+
+from tfpvae._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tfpvae.export.exporter import Export, export_model
+    from tfpvae.export.layouts import export_layout
+    from tfpvae.export.profile import Profile
 
 __all__ = ["Export", "Profile", "export_layout", "export_model"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "tfpvae.export.exporter": ("Export", "export_model"),
+        "tfpvae.export.layouts": ("export_layout",),
+        "tfpvae.export.profile": ("Profile",),
+    },
+)

@@ -1,11 +1,20 @@
-"""Training runs in directories of their own: configured, resumable, never overwritten by accident."""
+"""Training runs in directories of their own: configured, resumable, never overwritten by accident.
 
-from tfpvae.training.adam import FusedAdam
-from tfpvae.training.callbacks import CollapseAlarm, LogMarginalEstimate, SamplePictures
-from tfpvae.training.config import TrainConfig
-from tfpvae.training.progress import Progress
-from tfpvae.training.run import Run, open_run
-from tfpvae.training.train import evaluate, train
+Importing this package loads no TensorFlow: settings and run directories can be checked without it.
+"""
+
+from typing import TYPE_CHECKING
+
+from tfpvae._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tfpvae.training.adam import FusedAdam
+    from tfpvae.training.callbacks import CollapseAlarm, LogMarginalEstimate, SamplePictures
+    from tfpvae.training.config import TrainConfig
+    from tfpvae.training.evaluation import evaluate
+    from tfpvae.training.progress import Progress
+    from tfpvae.training.run import Run, open_run
+    from tfpvae.training.trainer import train
 
 __all__ = [
     "CollapseAlarm",
@@ -19,3 +28,16 @@ __all__ = [
     "open_run",
     "train",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "tfpvae.training.adam": ("FusedAdam",),
+        "tfpvae.training.callbacks": ("CollapseAlarm", "LogMarginalEstimate", "SamplePictures"),
+        "tfpvae.training.config": ("TrainConfig",),
+        "tfpvae.training.evaluation": ("evaluate",),
+        "tfpvae.training.progress": ("Progress",),
+        "tfpvae.training.run": ("Run", "open_run"),
+        "tfpvae.training.trainer": ("train",),
+    },
+)

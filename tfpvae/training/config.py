@@ -6,13 +6,19 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tfpvae.data import DATA_SETS, Binarize, default_binarize
 from tfpvae.errors import RunError
-from tfpvae.objectives import Elbo, Iwae, Objective
-from tfpvae.schedules import KLWarmUp
-from tfpvae.training.networks import LIKELIHOODS, NETWORKS, PRIORS
+
+if TYPE_CHECKING:
+    from tfpvae.objectives import Objective
+
+# The keys of the tables in tfpvae.training.networks, which needs TensorFlow. Settings are checked without it.
+MODELS: Final = ("mlp", "conv")
+LIKELIHOODS: Final = ("bernoulli", "normal")
+PRIORS: Final = ("standard", "mixture", "vamp", "flow")
+BINARIZE: Final = ("auto", *Binarize)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, choices in (("model", NETWORKS), ("likelihood", LIKELIHOODS), ("prior", PRIORS)):
+        for key, choices in (("model", MODELS), ("likelihood", LIKELIHOODS), ("prior", PRIORS)):
             if getattr(self, key) not in choices:
                 raise RunError(f"{key} must be one of {', '.join(choices)}. Received: {key}={getattr(self, key)!r}")
         for key, least in (("latent", 1), ("k", 1), ("kl_warm_up", 0), ("epochs", 1), ("batch_size", 1)):
@@ -71,8 +77,24 @@ class TrainConfig:
 
     def objective(self) -> Objective:
         """What the run maximises."""
+        from tfpvae.objectives import Elbo, Iwae
+        from tfpvae.schedules import KLWarmUp
+
         beta = KLWarmUp(self.kl_warm_up, end=self.beta) if self.kl_warm_up else self.beta
         return Elbo(beta) if self.k == 1 else Iwae(self.k, beta)
+
+    def check_resumes(self, previous: TrainConfig) -> None:
+        """Checks that a run with the settings `previous` can go on with these: only `epochs` may differ.
+
+        Raises:
+            RunError: another setting differs.
+        """
+        for field in dataclasses.fields(self):
+            before, now = getattr(previous, field.name), getattr(self, field.name)
+            if field.name != "epochs" and before != now:
+                raise RunError(
+                    f"A run is resumed with the settings it began with. It has {field.name}={before!r}, not {now!r}."
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The settings by name, as JSON takes them."""

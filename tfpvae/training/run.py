@@ -7,14 +7,14 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import keras
+from typing import TYPE_CHECKING, Any, Final
 
 from tfpvae.data import ImageData, load
 from tfpvae.errors import RunError
-from tfpvae.models import VAE
 from tfpvae.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from tfpvae.models import VAE
 
 CONFIG: Final = "config.json"
 MODEL: Final = "model.keras"
@@ -42,16 +42,26 @@ class Run:
         """The model, with its optimizer, as of the last epoch saved."""
         return self.path / MODEL
 
+    def check_model(self) -> None:
+        """Checks that the model's file is there and is a `.keras` file, without loading it.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        if not self.model_path.is_file():
+            raise RunError(f"{self.path} holds no model yet: its training stopped before an epoch was saved.")
+        if not zipfile.is_zipfile(self.model_path):
+            raise RunError(f"{self.model_path} is damaged: it is no .keras file.")
+
     def model(self) -> VAE:
         """Loads the model.
 
         Raises:
             RunError: there is none, or it cannot be read.
         """
-        if not self.model_path.is_file():
-            raise RunError(f"{self.path} holds no model yet: its training stopped before an epoch was saved.")
-        if not zipfile.is_zipfile(self.model_path):
-            raise RunError(f"{self.model_path} is damaged: it is no .keras file.")
+        self.check_model()
+        import keras
+
         try:
             return keras.models.load_model(self.model_path)
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import keras
-import numpy as np
 
 import tfpvae
 from tfpvae import data as tfpvae_data
 from tfpvae.data import Binarize, ImageData, is_binary, load
 from tfpvae.errors import RunError
-from tfpvae.evaluate import diagnose, measure, pictures
-from tfpvae.evaluate import report as write_report
-from tfpvae.evaluate.report import check_free as check_free_report
+from tfpvae.evaluate import pictures
 from tfpvae.images import save_png
 from tfpvae.models import VAE
 from tfpvae.training.adam import FusedAdam
 from tfpvae.training.config import TrainConfig
+from tfpvae.training.evaluation import test_data
 from tfpvae.training.networks import LIKELIHOODS, NETWORKS, PRIORS
 from tfpvae.training.run import (
     HISTORY,
@@ -75,7 +72,7 @@ def train(
         raise RunError("overwrite and resume exclude each other.")
     if resume:
         previous = open_run(out)
-        _check_same(previous.config, config)
+        config.check_resumes(previous.config)
         images = previous.data()
     else:
         check_free(out, overwrite)
@@ -109,7 +106,7 @@ def train(
                 binarize=run.config.binarize,
                 seed=config.seed + done,
             ),
-            validation_data=_test_data(run, images),
+            validation_data=test_data(run, images),
             initial_epoch=done,
             epochs=config.epochs,
             shuffle=False,
@@ -122,70 +119,6 @@ def train(
         )
     _draw_pictures(run, vae, images)
     return run
-
-
-def evaluate(
-    run: Run,
-    progress: Callable[[str], None] = lambda step: None,
-    *,
-    samples: int = 0,
-    images: int | None = None,
-    report: str | Path | None = None,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Measures the run's model on its test images.
-
-    Binary images and the z are drawn from the run's seed: the same call gives the same numbers. As many training images
-    as test images are measured too, to see whether the model overfits.
-
-    Args:
-        run: the run.
-        progress: called with what is being done.
-        samples: how many draws for each image to estimate log p(x) by; 0 leaves it out.
-        images: how many test images, at most; None takes all.
-        report: a directory to write a report with pictures to.
-        overwrite: whether to replace the report that is there.
-
-    Returns:
-        What `tfpvae.evaluate.measure` finds, by name, as JSON takes it: `elbo`, `log_likelihood`, `kl` and so on in
-        nats per image, `n`, the number of images, and `findings`, what `tfpvae.evaluate.diagnose` says of it.
-
-    Raises:
-        RunError: `images` is no integer of at least 1, the report's directory is not free, or the run cannot be read.
-        ModelError: `samples` is no integer of 0 or more.
-    """
-    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
-        raise RunError(f"images must be an integer of at least 1. Received: images={images!r}")
-    if report is not None:
-        check_free_report(Path(report), overwrite)
-    vae, loaded = run.model(), run.data()
-    x, x_train = (
-        np.concatenate([batch.numpy() for batch in _test_data(run, ImageData(loaded.name, part, part))])
-        for part in (loaded.x_test[:images], loaded.x_train[: len(loaded.x_test[:images])])
-    )
-    settings: dict[str, Any] = {
-        "samples": samples,
-        "seed": run.config.seed,
-        "batch_size": run.config.batch_size,
-        "progress": progress,
-    }
-    if report is None:
-        measured = measure(vae, x, x_train, **settings)
-    else:
-        about: dict[str, Any] = {
-            "history": run.history(),
-            "labels": None if loaded.y_test is None else loaded.y_test[: len(x)],
-            "title": f"{run.path.name}: {run.config.model} on {Path(run.config.data).name}",
-        }
-        measured = write_report(vae, x, report, x_train=x_train, overwrite=overwrite, **about, **settings).measurements
-    findings = [{"name": f.name, "level": f.level.value, "text": f.text} for f in diagnose(measured).findings]
-    return {**measured.to_json(), "findings": findings}
-
-
-def _test_data(run: Run, images: ImageData) -> Any:
-    return tfpvae_data.test_dataset(
-        images.x_test, batch_size=run.config.batch_size, binarize=run.config.binarize, seed=run.config.seed
-    )
 
 
 class _Cosine:
@@ -217,15 +150,6 @@ class _Save(keras.callbacks.Callback):
             self.saved = time.monotonic()
 
 
-def _check_same(before: TrainConfig, now: TrainConfig) -> None:
-    for field in dataclasses.fields(TrainConfig):
-        old, new = getattr(before, field.name), getattr(now, field.name)
-        if field.name != "epochs" and old != new:
-            raise RunError(
-                f"A run is resumed with the settings it began with. It has {field.name}={old!r}, not {new!r}."
-            )
-
-
 def _warn_of_grey(config: TrainConfig, images: ImageData) -> None:
     if config.likelihood == "bernoulli" and config.binarize == Binarize.NONE and not is_binary(images.x_train):
         warnings.warn(
@@ -248,7 +172,7 @@ def _about(images: ImageData) -> dict[str, Any]:
 
 
 def _draw_pictures(run: Run, vae: VAE, images: ImageData) -> None:
-    x = next(iter(_test_data(run, ImageData(images.name, images.x_test[:12], images.x_test[:12])))).numpy()
+    x = next(iter(test_data(run, ImageData(images.name, images.x_test[:12], images.x_test[:12])))).numpy()
     reconstructions, samples, history = PICTURES
     save_png(pictures.reconstructions(vae, x), run.path / reconstructions)
     save_png(pictures.samples(vae, 64), run.path / samples)

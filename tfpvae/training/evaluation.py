@@ -1,0 +1,85 @@
+"""Measuring the model of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfpvae import data as tfpvae_data
+from tfpvae.data import ImageData
+from tfpvae.errors import RunError
+from tfpvae.evaluate import diagnose, measure
+from tfpvae.evaluate import report as write_report
+from tfpvae.evaluate.report import check_free as check_free_report
+from tfpvae.training.run import Run
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def evaluate(
+    run: Run,
+    progress: Callable[[str], None] = lambda step: None,
+    *,
+    samples: int = 0,
+    images: int | None = None,
+    report: str | Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Measures the run's model on its test images.
+
+    Binary images and the z are drawn from the run's seed: the same call gives the same numbers. As many training images
+    as test images are measured too, to see whether the model overfits.
+
+    Args:
+        run: the run.
+        progress: called with what is being done.
+        samples: how many draws for each image to estimate log p(x) by; 0 leaves it out.
+        images: how many test images, at most; None takes all.
+        report: a directory to write a report with pictures to.
+        overwrite: whether to replace the report that is there.
+
+    Returns:
+        What `tfpvae.evaluate.measure` finds, by name, as JSON takes it: `elbo`, `log_likelihood`, `kl` and so on in
+        nats per image, `n`, the number of images, and `findings`, what `tfpvae.evaluate.diagnose` says of it.
+
+    Raises:
+        RunError: `images` is no integer of at least 1, the report's directory is not free, or the run cannot be read.
+        ModelError: `samples` is no integer of 0 or more.
+    """
+    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
+        raise RunError(f"images must be an integer of at least 1. Received: images={images!r}")
+    if report is not None:
+        check_free_report(Path(report), overwrite)
+    vae, loaded = run.model(), run.data()
+    x, x_train = (
+        np.concatenate([batch.numpy() for batch in test_data(run, ImageData(loaded.name, part, part))])
+        for part in (loaded.x_test[:images], loaded.x_train[: len(loaded.x_test[:images])])
+    )
+    settings: dict[str, Any] = {
+        "samples": samples,
+        "seed": run.config.seed,
+        "batch_size": run.config.batch_size,
+        "progress": progress,
+    }
+    if report is None:
+        measured = measure(vae, x, x_train, **settings)
+    else:
+        about: dict[str, Any] = {
+            "history": run.history(),
+            "labels": None if loaded.y_test is None else loaded.y_test[: len(x)],
+            "title": f"{run.path.name}: {run.config.model} on {Path(run.config.data).name}",
+        }
+        measured = write_report(vae, x, report, x_train=x_train, overwrite=overwrite, **about, **settings).measurements
+    findings = [{"name": f.name, "level": f.level.value, "text": f.text} for f in diagnose(measured).findings]
+    return {**measured.to_json(), "findings": findings}
+
+
+def test_data(run: Run, images: ImageData) -> tf.data.Dataset:
+    """The test images in batches `[B, H, W, C]`, binarised as the run's settings say, the same in every pass."""
+    return tfpvae_data.test_dataset(
+        images.x_test, batch_size=run.config.batch_size, binarize=run.config.binarize, seed=run.config.seed
+    )
