@@ -31,6 +31,11 @@ def test_to_png_keeps_every_pixel(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(read.reshape(shape), image)
 
 
+def test_to_png_rounds_floats_to_the_nearest_level() -> None:
+    image = np.array([[0.4, 0.6, 1.4], [1.6, 253.6, 254.6]]) / 255
+    assert np.asarray(Image.open(io.BytesIO(to_png(image)))).tolist() == [[0, 1, 1], [2, 254, 255]]
+
+
 @pytest.mark.parametrize(
     ("images", "columns", "scale", "size"),
     [

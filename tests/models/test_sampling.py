@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -70,6 +72,16 @@ def test_samples_follow_their_means(vae):
     z = (samples - means).sum(0) / np.sqrt((means * (1 - means)).sum(0) + 1e-9)
     assert np.abs(z).max() < 4.5
     assert abs((z**2).mean() - 1) < 4 * np.sqrt(2 / z.size)
+
+
+def test_png_pixels_are_the_means_rounded_to_the_nearest(vae):
+    from PIL import Image
+
+    levels = 255 * vae.sample_mean(4, seed=0).numpy()[..., 0]
+    clear = np.abs(levels % 1 - 0.5) > 1e-3  # From a tie, where the last digit of the mean decides.
+    assert (np.rint(levels) != np.floor(levels))[clear].any()
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in vae.sample_png(4, seed=0)])
+    np.testing.assert_array_equal(pixels[clear], np.rint(levels)[clear])
 
 
 def test_a_gaussian_likelihood_and_a_correlated_posterior_are_drawn_by_seed(build_vae, digits):
