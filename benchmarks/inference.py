@@ -35,8 +35,8 @@ import tensorflow as tf
 import tfpvae
 from tfpvae import layers as tfpl
 from tfpvae.export import Profile
-from tfpvae.export.litert import LITERT, run_litert
 from tfpvae.export.speed import ROWS, medians
+from tfpvae.export.targets.litert import LITERT, run_litert
 from tfpvae.models import VAE, sampling
 from tfpvae.signatures import ONNX_DIRECTORY, graph_file
 

@@ -21,6 +21,7 @@ LAYOUT = [
     {"priors"},
     {"objectives"},
     {"models"},
+    {"savedmodel"},
     {"evaluate"},
     {"data"},
     {"training"},
@@ -43,7 +44,7 @@ def modules() -> list[Path]:
 
 
 def part(module: str) -> str:
-    """`tfpvae.export.onnx` to `export`; `tfpvae` to nothing."""
+    """`tfpvae.export.targets.onnx` to `export`; `tfpvae` to nothing."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -72,7 +73,8 @@ def test_imports_run_one_way(path):
     "statement", ["import tfpvae", "import tfpvae.client", "import tfpvae.edge", "import tfpvae.data",
                   "import tfpvae.signatures, tfpvae.random.numpy, tfpvae.random.seeds",
                   "from tfpvae import client, edge, data",
-                  "import tfpvae.export.versions, tfpvae.export.inventory, tfpvae.export.profile",
+                  "from tfpvae.export import Profile",
+                  "from tfpvae.export.repository import hashes, inventory, model_config, versions",
                   "from tfpvae.training import TrainConfig, open_run; TrainConfig('digits')"],
 )  # fmt: skip
 def test_what_a_client_imports_loads_neither_tensorflow_nor_keras(statement):

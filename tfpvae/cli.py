@@ -22,9 +22,9 @@ from tfpvae.signatures import graph_file
 
 if TYPE_CHECKING:
     from tfpvae.export import Export
-    from tfpvae.export.inventory import VersionInfo
-    from tfpvae.export.model_config import Entry
-    from tfpvae.export.verify import Verification
+    from tfpvae.export.repository.inventory import VersionInfo
+    from tfpvae.export.repository.model_config import Entry
+    from tfpvae.export.verification import Verification
     from tfpvae.training import Run
 
 EPILOG = """a whole road:
@@ -367,8 +367,8 @@ class _Steps:
 
 
 def _print_export(export: Export) -> None:
-    from tfpvae.export.litert import LITERT
-    from tfpvae.export.model_card import MODEL_CARD, SAMPLES
+    from tfpvae.export.card import MODEL_CARD, SAMPLES
+    from tfpvae.export.targets.litert import LITERT
 
     runtimes = list(dict.fromkeys(gap.runtime for gap in export.parity))
     by_output: dict[tuple[str, str], dict[str, float]] = {}
@@ -434,7 +434,7 @@ def _speed_lines(export: Export) -> Iterator[str]:
 
 def _verify(options: argparse.Namespace) -> None:
     with explain_missing("tfpvae verify"), _quiet_import():
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
     with _Steps(live_only=True) as steps:
         verification = verify(options.version_dir, (lambda step: None) if options.json else steps)
     if options.json:
@@ -469,9 +469,9 @@ def _print_verification(verification: Verification) -> None:
 
 def _versions(options: argparse.Namespace) -> None:
     with explain_missing("tfpvae versions"), _quiet_import():
-        from tfpvae.export.inventory import describe, prune
-        from tfpvae.export.model_config import read_entry, write_labels
-        from tfpvae.export.versions import remove_leftovers, versions
+        from tfpvae.export.repository.inventory import describe, prune
+        from tfpvae.export.repository.model_config import read_entry, write_labels
+        from tfpvae.export.repository.versions import remove_leftovers, versions
     if options.keep is not None and options.keep < 1:
         raise ExportError(f"--keep must be 1 or more. Received: {options.keep}")
     directory = Path(options.model_dir).resolve()

@@ -111,8 +111,8 @@ def test_one_label_is_for_all_rows_in_requests_of_any_size(sampler, version):
 
 
 def test_a_label_outside_the_classes_is_no_class_to_a_graph(version, model):
-    from tfpvae.export.onnx import run_onnx
-    from tfpvae.export.saved_model import run_v1
+    from tfpvae.export.targets.onnx import run_onnx
+    from tfpvae.savedmodel.session import run_v1
 
     z = np.zeros((2, 4), np.float32)
     no_class = model.decoder([z, np.zeros((2, 10), np.float32)]).mean()

@@ -317,7 +317,7 @@ def check_export(model, absent, left_out, directory):
     """Exports a model, compares what is there with what can be, and verifies it."""
     import tfpvae
     from tfpvae.export import Profile
-    from tfpvae.export.verify import verify
+    from tfpvae.export.verification import verify
 
     export = tfpvae.export_model(model, directory, profile=Profile(litert=True))
     manifest = json.loads((export.path / MANIFEST).read_text(encoding="utf-8"))

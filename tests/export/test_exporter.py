@@ -40,8 +40,8 @@ def manifest(exported) -> dict:
 @pytest.fixture(scope="module")
 def runs(exported):
     """The three artefacts' runners by name, each as `run(signature, inputs) -> outputs`."""
-    from tfpvae.export.onnx import run_onnx
-    from tfpvae.export.saved_model import run_v1, run_v2
+    from tfpvae.export.targets.onnx import run_onnx
+    from tfpvae.savedmodel.session import run_v1, run_v2
 
     with run_v1(exported.path) as v1:
         yield {"v1": v1, "v2": run_v2(exported.path), "onnx": run_onnx(exported.path / ONNX_DIRECTORY)}
@@ -226,7 +226,7 @@ class TestSameNumbersEverywhere:
 
     def test_the_v1_loader_refuses_what_tensorflow_serving_refuses(self):
         """A plain `tf.saved_model.save` of Keras 3 layers: loads, and then fails every request."""
-        from tfpvae.export.saved_model import run_v1
+        from tfpvae.savedmodel.session import run_v1
 
         naive = CONTRACT / "models" / "naive" / "1"
         import tensorflow as tf
@@ -240,7 +240,7 @@ class TestSameNumbersEverywhere:
                 run("serving_default", {k: np.zeros([1, *shape], dtype) for k, (shape, dtype) in specs.items()})
 
     def test_the_v1_loader_runs_what_tensorflow_serving_ran(self):
-        from tfpvae.export.saved_model import run_v1
+        from tfpvae.savedmodel.session import run_v1
 
         demo = CONTRACT / "models" / "demo" / "1"
         with run_v1(demo) as run:
@@ -512,8 +512,8 @@ class TestOtherModels:
         import tensorflow_probability as tfp
 
         import tfpvae
-        from tfpvae.export.onnx import run_onnx
-        from tfpvae.export.saved_model import run_v1
+        from tfpvae.export.targets.onnx import run_onnx
+        from tfpvae.savedmodel.session import run_v1
 
         only("decode", "sample_latent")
         vae = build_vae(prior=self.PRIORS[prior](tfp.distributions))
@@ -528,8 +528,8 @@ class TestOtherModels:
     def test_a_gaussian_likelihood_and_a_full_covariance(self, build_vae, tmp_path, only):
         import tfpvae
         from tfpvae import layers
-        from tfpvae.export.onnx import run_onnx
-        from tfpvae.export.saved_model import run_v1
+        from tfpvae.export.targets.onnx import run_onnx
+        from tfpvae.savedmodel.session import run_v1
 
         only("decode", "sample", "encode")
         vae = build_vae(posterior=layers.MultivariateNormalTriL(4), likelihood=layers.IndependentNormal((8, 8, 1)))

@@ -210,7 +210,7 @@ class TestWhatIsKept:
     def test_what_the_tools_cannot_write_is_told(self, vae, tmp_path, means_alone, monkeypatch):
         import tfpvae
         from tfpvae.export import Profile, precision
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         def refuse(*args):
             raise RuntimeError("no such operator\nand more")
@@ -229,8 +229,8 @@ class TestWhatIsKept:
 
         from tfpvae import layers
         from tfpvae.export.endpoints import endpoints
-        from tfpvae.export.onnx import run_onnx, write_onnx
         from tfpvae.export.precision import write_float16
+        from tfpvae.export.targets.onnx import run_onnx, write_onnx
 
         last = layers.CategoricalMixtureOfOneHotCategorical(4, 3)
         decoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(15), last])
@@ -266,7 +266,7 @@ def _unit_normal(loc):
 
 class TestVerify:
     def test_every_precision_is_compared(self, all_kept):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         found = verify(all_kept[0].path)
         assert not found.refused
@@ -276,10 +276,10 @@ class TestVerify:
 
     def test_another_models_graph_is_found(self, all_kept, tmp_path, build_vae):
         from tfpvae.export.endpoints import endpoints
-        from tfpvae.export.hashes import write_hashes
-        from tfpvae.export.onnx import write_onnx
         from tfpvae.export.precision import write_int8
-        from tfpvae.export.verify import verify
+        from tfpvae.export.repository.hashes import write_hashes
+        from tfpvae.export.targets.onnx import write_onnx
+        from tfpvae.export.verification import verify
 
         version = tmp_path / "digits" / "1"
         shutil.copytree(all_kept[0].path, version)

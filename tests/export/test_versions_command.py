@@ -189,7 +189,7 @@ class TestPrune:
         assert not (bare.parent / "models.config").exists()
 
     def test_a_function_too(self, bare):
-        from tfpvae.export.inventory import prune
+        from tfpvae.export.repository.inventory import prune
 
         for keep in (0, True, 1.0):
             with pytest.raises(ExportError, match="keep must be an integer"):
@@ -197,7 +197,7 @@ class TestPrune:
         assert prune(bare, 2, {1}) == list(range(2, 11))
 
     def test_a_version_is_gone_by_name_before_its_files_go(self, bare, monkeypatch):
-        from tfpvae.export import versions
+        from tfpvae.export.repository import versions
 
         seen = []
         monkeypatch.setattr(versions.shutil, "rmtree", lambda path, **options: seen.append((path.name, numbers_of())))
@@ -212,7 +212,7 @@ class TestPrune:
         assert (bare / name / "saved_model.pb").read_text() == "7"
 
     def test_a_number_with_zeros(self, bare):
-        from tfpvae.export import versions
+        from tfpvae.export.repository import versions
 
         os.rename(bare / "7", bare / "007")
         assert versions.versions(bare)[6] == 7
@@ -378,7 +378,7 @@ class TestLabels:
 class TestLeftovers:
     @pytest.fixture
     def versions(self):
-        from tfpvae.export import versions
+        from tfpvae.export.repository import versions
 
         return versions
 

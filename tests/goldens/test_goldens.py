@@ -93,7 +93,7 @@ def test_the_litert_file_answers_as_it_did(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_version_verifies(name):
-    from tfpvae.export.verify import verify
+    from tfpvae.export.verification import verify
 
     found = verify(GOLDENS / name / "1")
     assert found.findings == ()

@@ -84,8 +84,8 @@ def test_saved_and_loaded_it_answers_the_same(case, trained, digits, labels, tmp
 def test_exported_it_answers_the_same_on_every_runtime(case, trained, digits, labels, tmp_path, only):
     import tfpvae
     from tfpvae.export import Profile
-    from tfpvae.export.onnx import run_onnx
-    from tfpvae.export.saved_model import run_v1
+    from tfpvae.export.targets.onnx import run_onnx
+    from tfpvae.savedmodel.session import run_v1
 
     only(*case.inputs)
     profile = Profile(float16="never", int8="never")  # tests/export/test_every_export.py has them.

@@ -150,7 +150,7 @@ def test_a_vae_trains_it_without_a_warning_and_saves_it(name, make, tiny_vae, x,
 def test_its_draws_are_exported_and_the_same_everywhere(name, trained, tmp_path, only):
     import tfpvae
     from tfpvae.export import Profile
-    from tfpvae.export.onnx import run_onnx
+    from tfpvae.export.targets.onnx import run_onnx
     from tfpvae.random.seeds import seeds_for
 
     only("decode", "sample_latent")

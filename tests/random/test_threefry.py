@@ -93,7 +93,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tensorflow as tf
 
     from tfpvae.export.endpoints import Endpoint
-    from tfpvae.export.onnx import write_onnx
+    from tfpvae.export.targets.onnx import write_onnx
     from tfpvae.random import tensorflow as form
     from tfpvae.signatures import Signature
 
@@ -113,7 +113,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def onnx_runtime(graph):
     """The same in ONNX Runtime."""
-    from tfpvae.export.onnx import run_onnx
+    from tfpvae.export.targets.onnx import run_onnx
 
     return run_onnx(graph.parent)("random", {"seed": SEEDS})
 

@@ -9,16 +9,18 @@ from tfpvae._lazy import lazy_names
 
 if TYPE_CHECKING:
     from tfpvae.export.exporter import Export, export_model
-    from tfpvae.export.layouts import export_layout
     from tfpvae.export.profile import Profile
+    from tfpvae.export.repository.layouts import export_layout
+    from tfpvae.export.verification import verify
 
-__all__ = ["Export", "Profile", "export_layout", "export_model"]
+__all__ = ["Export", "Profile", "export_layout", "export_model", "verify"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "tfpvae.export.exporter": ("Export", "export_model"),
-        "tfpvae.export.layouts": ("export_layout",),
         "tfpvae.export.profile": ("Profile",),
+        "tfpvae.export.repository.layouts": ("export_layout",),
+        "tfpvae.export.verification": ("verify",),
     },
 )

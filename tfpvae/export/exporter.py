@@ -20,24 +20,25 @@ import tensorflow as tf
 
 import tfpvae
 from tfpvae.errors import ExportError
+from tfpvae.export.card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
-from tfpvae.export.hashes import write_hashes
-from tfpvae.export.litert import LITERT, run_litert, write_litert
-from tfpvae.export.model_card import MODEL_CARD, SAMPLES, model_card
-from tfpvae.export.onnx import NoOnnxFormError, run_onnx, write_onnx
 from tfpvae.export.parity import Example, Gap, check_parity, examples, examples_of
 from tfpvae.export.precision import REDUCIBLE, Reduced, reduce
 from tfpvae.export.profile import Profile
-from tfpvae.export.saved_model import Run, run_v1, run_v2, write_saved_model
+from tfpvae.export.repository.hashes import write_hashes
+from tfpvae.export.repository.versions import publishing
 from tfpvae.export.speed import Recommendation, Timing, recommend
-from tfpvae.export.versions import publishing
-from tfpvae.export.warmup import write_warmup
+from tfpvae.export.targets.litert import LITERT, run_litert, write_litert
+from tfpvae.export.targets.onnx import NoOnnxFormError, run_onnx, write_onnx
+from tfpvae.export.targets.saved_model import write_saved_model
+from tfpvae.export.targets.warmup import write_warmup
 from tfpvae.images import grid, save_png
 from tfpvae.layers import IndependentCategorical
 from tfpvae.models import VAE, ConditionalDensity, HierarchicalVAE, TwoStageVAE
 from tfpvae.models.ancestral import AncestralPrior
 from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
+from tfpvae.savedmodel.session import Run, run_v1, run_v2
 from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, graph_file
 
 _PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")

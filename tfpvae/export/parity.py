@@ -14,7 +14,7 @@ from PIL import Image
 
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, example_inputs
-from tfpvae.export.saved_model import Run
+from tfpvae.savedmodel.session import Run
 
 BATCH_SIZES: Final = (1, 2, 33)
 FLIPS: Final = 1e-5

@@ -25,11 +25,11 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, example_inputs
-from tfpvae.export.onnx import run_onnx
 from tfpvae.export.parity import Example, Gap, example, gap_of
 from tfpvae.export.profile import Profile
-from tfpvae.export.saved_model import Run
 from tfpvae.export.speed import ROWS, Timing, time_runs
+from tfpvae.export.targets.onnx import run_onnx
+from tfpvae.savedmodel.session import Run
 from tfpvae.signatures import CONDITION, graph_file
 
 REDUCIBLE: Final = ("decode", "sample_mean")

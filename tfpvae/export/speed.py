@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from tfpvae.export.saved_model import Run
+from tfpvae.savedmodel.session import Run
 
 ROWS: Final = (1, 16, 256)
 """The numbers of rows that are timed."""

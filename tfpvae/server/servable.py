@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
+from tfpvae.savedmodel.graph import SavedGraph
+from tfpvae.savedmodel.session import open_session
 from tfpvae.server.status import Code, StatusError, invalid
-from tfpvae.server.xla import compiled_call
 from tfpvae.signatures import DEFAULT_SIGNATURE
 
 
@@ -53,18 +52,15 @@ class Servable:
 
     def __init__(self, version: int, path: Path) -> None:
         self.version = version
-        graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph)
         try:
-            with graph.as_default(), _quiet():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
+            self._session, meta_graph = open_session(path)
         except tf.errors.OpError as error:
             raise status_of(error) from error
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise StatusError(Code.UNKNOWN, str(error)) from error
+        graph = SavedGraph(meta_graph)
         self.signatures = {
-            name: _served(definition, meta_graph.graph_def)
-            for name, definition in sorted(meta_graph.signature_def.items())
+            name: _served(definition, graph) for name, definition in sorted(meta_graph.signature_def.items())
         }
         self._calls = {
             name: self._callable(signature)
@@ -124,23 +120,20 @@ def status_of(error: tf.errors.OpError) -> StatusError:
 _DTYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
-def _served(definition: Any, graph_def: Any) -> ServedSignature:
+def _served(definition: Any, graph: SavedGraph) -> ServedSignature:
     names = {name: tf.as_dtype(info.dtype).name for name, info in sorted(definition.inputs.items())}
     return ServedSignature(
         inputs={name: _DTYPE_NAMES.get(dtype, dtype) for name, dtype in names.items()},
         outputs=tuple(sorted(definition.outputs)),
         definition=definition,
-        compiled=compiled_call(graph_def, [info.name for info in definition.outputs.values()]),
+        compiled=_compiled(graph, definition),
     )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps back TensorFlow's advice to load with `tf.saved_model.load` instead."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _compiled(graph: SavedGraph, definition: Any) -> str | None:
+    """The place of a function that XLA must compile, as TensorFlow's errors name it."""
+    place = graph.compiled([info.name for info in definition.outputs.values()])
+    if place is None:
+        return None
+    function = f"{{{{function_node {place.function}}}}}" if place.function else ""
+    return f"{function}{{{{node {place.node.name}}}}}"

@@ -34,7 +34,7 @@ def version(whole, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def verified(whole) -> Any:
-    from tfpvae.export.verify import verify
+    from tfpvae.export.verification import verify
 
     return verify(whole)
 
@@ -57,7 +57,7 @@ def files(version: Path) -> list[str]:
 
 def rewrite(version: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Changes the manifest, as somebody who knows how to write hashes could."""
-    from tfpvae.export.hashes import write_hashes
+    from tfpvae.export.repository.hashes import write_hashes
 
     manifest = json.loads((version / MANIFEST).read_text())
     change(manifest)
@@ -84,19 +84,19 @@ class TestHashes:
         assert listed[MANIFEST] == hashlib.sha256(zeroed).hexdigest()
 
     def test_a_whole_version_has_nothing_wrong(self, whole):
-        from tfpvae.export.hashes import check_hashes
+        from tfpvae.export.repository.hashes import check_hashes
 
         assert check_hashes(whole) == {}
 
     def test_writing_them_again_changes_nothing(self, version):
-        from tfpvae.export.hashes import write_hashes
+        from tfpvae.export.repository.hashes import write_hashes
 
         before = (version / MANIFEST).read_bytes()
         assert write_hashes(version) == json.loads(before)["files"]
         assert (version / MANIFEST).read_bytes() == before
 
     def test_one_bit_flipped_in_any_file_is_found(self, version):
-        from tfpvae.export.hashes import check_hashes
+        from tfpvae.export.repository.hashes import check_hashes
 
         rng = np.random.default_rng(0)
         for name in set(files(version)) - {MANIFEST}:
@@ -111,7 +111,7 @@ class TestHashes:
 
     def test_one_bit_flipped_anywhere_in_the_manifest_is_found(self, version, tmp_path):
         """Of a manifest alone, so that each of its bits can be tried."""
-        from tfpvae.export.hashes import check_hashes, write_hashes
+        from tfpvae.export.repository.hashes import check_hashes, write_hashes
 
         small = tmp_path / "small"
         small.mkdir()
@@ -130,7 +130,7 @@ class TestHashes:
             assert check_hashes(path) == {}
 
     def test_any_file_removed_is_found(self, version):
-        from tfpvae.export.hashes import check_hashes
+        from tfpvae.export.repository.hashes import check_hashes
 
         for name in set(files(version)) - {MANIFEST}:
             data = (version / name).read_bytes()
@@ -143,7 +143,7 @@ class TestHashes:
 
     @pytest.mark.parametrize("name", ["a", f"{ONNX_DIRECTORY}/evil.onnx", "new/folder/.hidden", f"new/{MANIFEST}"])
     def test_any_file_added_is_found(self, name, version):
-        from tfpvae.export.hashes import check_hashes
+        from tfpvae.export.repository.hashes import check_hashes
 
         (version / name).parent.mkdir(parents=True, exist_ok=True)
         (version / name).write_bytes(b"")
@@ -151,7 +151,7 @@ class TestHashes:
 
     def test_links(self, version, tmp_path):
         """To a folder: what is behind it is not looked at, so it is told of. To the same bytes: no harm."""
-        from tfpvae.export.hashes import check_hashes
+        from tfpvae.export.repository.hashes import check_hashes
 
         (version / "link").symlink_to(tmp_path)
         (version / "saved_model.pb").rename(tmp_path / "elsewhere")
@@ -160,7 +160,7 @@ class TestHashes:
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}}', '{"files": []}', '{"files": null}', "[" * 10000])
     def test_a_manifest_without_hashes(self, text, version):
-        from tfpvae.export.hashes import check_hashes
+        from tfpvae.export.repository.hashes import check_hashes
 
         (version / MANIFEST).write_text(text)
         with pytest.raises(ExportError, match="must list the SHA-256 of each file"):
@@ -192,7 +192,7 @@ class TestOwnVersions:
     def test_nothing_is_run_once_a_file_is_wrong(self, spoil, version, monkeypatch):
         import tensorflow as tf
 
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         def never(*args: Any) -> None:
             raise AssertionError("loaded")
@@ -216,7 +216,7 @@ class TestOwnVersions:
         assert verification.checked[-1] == "Numbers: not compared; nothing is run before the errors are gone."
 
     def test_the_manifest_removed(self, version):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         (version / MANIFEST).unlink()
         verification = verify(version)
@@ -224,7 +224,7 @@ class TestOwnVersions:
         assert verification.findings[0].text == "manifest.json is missing beside onnx/."
 
     def test_a_graph_that_is_no_saved_model(self, version):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         (version / "saved_model.pb").write_bytes(b"\xff" * 100)
         rewrite(version, keep("decode"))
@@ -237,7 +237,7 @@ class TestOwnVersions:
         import onnx
         from onnx import numpy_helper
 
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         path = version / ONNX_DIRECTORY / "likelihood.onnx"
         model = onnx.load(path)
@@ -252,7 +252,7 @@ class TestOwnVersions:
         assert {gap.signature for gap in verification.parity} == {"likelihood", "sample"}
 
     def test_an_onnx_graph_that_does_not_open(self, version):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         (version / ONNX_DIRECTORY / "decode.onnx").write_bytes(b"nothing")
         rewrite(version, keep("decode"))
@@ -266,7 +266,7 @@ class TestOwnVersions:
         assert finding.text.startswith("ONNX Runtime cannot open it: ")
 
     def test_onnx_alone(self, version):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         (version / "saved_model.pb").unlink()
         rewrite(version, keep("decode", "sample"))
@@ -278,7 +278,7 @@ class TestOwnVersions:
     def test_without_a_saved_model_the_others_are_compared_with_onnx(self, vae, tmp_path, only):
         import tfpvae
         from tfpvae.export import Profile
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         only("decode", "sample_latent", "sample_mean")
         profile = Profile(saved_model=False, litert=True, float16="never", int8="always", samples=False)
@@ -316,7 +316,7 @@ class TestOwnVersions:
 
         from tfpvae.export.endpoints import Endpoint
         from tfpvae.export.parity import examples
-        from tfpvae.export.verify import _gaps
+        from tfpvae.export.verification import _gaps
         from tfpvae.signatures import SIGNATURES
 
         spec = (tf.TensorSpec([None, 2], tf.float32, name="z"),)
@@ -334,7 +334,7 @@ class TestOwnVersions:
 
         from tfpvae.export.endpoints import Endpoint
         from tfpvae.export.parity import examples
-        from tfpvae.export.verify import _gaps
+        from tfpvae.export.verification import _gaps
         from tfpvae.signatures import SIGNATURES
 
         spec = (tf.TensorSpec([None, 2], tf.float32, name="z"),)
@@ -343,7 +343,7 @@ class TestOwnVersions:
         assert finding.text == "Output 'mean' of SavedModel has 1 rows where its inputs have 2."
 
     def test_a_signature_that_the_saved_model_lacks(self, version):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         def change(manifest: dict[str, Any]) -> None:
             manifest["signatures"] = {"dream": manifest["signatures"]["decode"]}
@@ -353,7 +353,7 @@ class TestOwnVersions:
         assert (finding.rule, finding.signature) == ("damaged", "dream")
 
     def test_a_newer_format(self, version):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         rewrite(version, lambda manifest: manifest.update(format=2))
         with pytest.raises(ExportError, match=r"must have format 1\. Received: format=2\. A newer tfpvae"):
@@ -364,7 +364,7 @@ class TestOthersVersions:
     def test_only_the_graph_is_read(self, foreign, monkeypatch):
         import tensorflow as tf
 
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         monkeypatch.setattr(tf.saved_model, "load", lambda *args: pytest.fail("loaded"))
         monkeypatch.setattr(tf.compat.v1.saved_model, "load", lambda *args: pytest.fail("loaded"))
@@ -377,7 +377,7 @@ class TestOthersVersions:
         assert verification.batching == {"serving_default": None}
 
     def test_a_directory_that_is_no_version(self, foreign, tmp_path):
-        from tfpvae.export.verify import verify
+        from tfpvae.export.verification import verify
 
         with pytest.raises(ExportError, match=r"is no version: .* Its versions are: .*other/1$"):
             verify(foreign.parent)
@@ -387,7 +387,7 @@ class TestOthersVersions:
 
 class TestCommand:
     def test_a_version_that_passes(self, whole, capsys, monkeypatch, verified):
-        module = importlib.import_module("tfpvae.export.verify")
+        module = importlib.import_module("tfpvae.export.verification")
         monkeypatch.setattr(module, "verify", lambda path, progress: verified)
         assert main(["verify", str(whole)]) == 0
         text = capsys.readouterr().out

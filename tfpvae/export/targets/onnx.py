@@ -14,8 +14,8 @@ import tensorflow as tf
 import tf2onnx
 
 from tfpvae.export.endpoints import Endpoint
-from tfpvae.export.operators import HANDLERS
-from tfpvae.export.saved_model import Run
+from tfpvae.export.targets.onnx_operators import HANDLERS
+from tfpvae.savedmodel.session import Run
 from tfpvae.signatures import graph_file
 
 OPSET: Final = 18

@@ -136,7 +136,7 @@ def edit(directory: Path, change: Callable[[Any], None]) -> None:
 
 
 def found(directory: Path) -> set[tuple[str, str, str | None]]:
-    from tfpvae.export.lint import lint
+    from tfpvae.savedmodel.lint import lint
 
     return {(str(finding.severity), finding.rule, finding.op) for finding in lint(directory)}
 
@@ -144,7 +144,7 @@ def found(directory: Path) -> set[tuple[str, str, str | None]]:
 class TestFaults:
     @pytest.mark.parametrize("name", EXPECTED)
     def test_each_is_found_and_no_other(self, name, save):
-        from tfpvae.export.lint import batching, lint
+        from tfpvae.savedmodel.lint import batching, lint
 
         path = save(*specimens()[name])
         assert found(path) == EXPECTED[name]
@@ -160,7 +160,7 @@ class TestFaults:
         assert set(specimens()) == set(EXPECTED)
 
     def test_an_operator_names_its_place(self, save):
-        from tfpvae.export.lint import lint
+        from tfpvae.savedmodel.lint import lint
 
         (finding,) = lint(save(*specimens()["random in a branch"]))
         assert "cond_true" in finding.text
@@ -246,7 +246,7 @@ class TestFaults:
 
 
 def _errors(directory: Path) -> list[Any]:
-    from tfpvae.export.lint import Severity, lint
+    from tfpvae.savedmodel.lint import Severity, lint
 
     return [finding for finding in lint(directory) if finding.severity is Severity.ERROR]
 
@@ -260,8 +260,8 @@ class TestVariables:
         import keras
         import tensorflow as tf
 
-        from tfpvae.export.lint import batching, lint
-        from tfpvae.export.saved_model import run_v1
+        from tfpvae.savedmodel.lint import batching, lint
+        from tfpvae.savedmodel.session import run_v1
 
         layer = keras.layers.Dense(2, name="lost")
         layer.build([None, 2])
@@ -293,7 +293,7 @@ class TestVariables:
             b=b,
             unused=unused,
         )
-        from tfpvae.export.saved_graph import SavedGraph
+        from tfpvae.savedmodel.graph import SavedGraph
 
         graph = SavedGraph.read(path)
         outputs = [info.name for info in graph.signatures["serving_default"].outputs.values()]
@@ -354,7 +354,7 @@ class TestOperatorFamilies:
     def test_names(self, kind, bad, good):
         import tensorflow as tf
 
-        from tfpvae.export import lint
+        from tfpvae.savedmodel import lint
 
         names = getattr(lint, kind).names
         for op in [*bad, *good]:
@@ -365,13 +365,13 @@ class TestOperatorFamilies:
 
 class TestFilesThatAreNone:
     def test_no_saved_model(self, tmp_path):
-        from tfpvae.export.lint import lint
+        from tfpvae.savedmodel.lint import lint
 
         with pytest.raises(ExportError, match=r"saved_model\.pb cannot be read"):
             lint(tmp_path)
 
     def test_no_graph_for_a_server(self, copied):
-        from tfpvae.export.lint import lint
+        from tfpvae.savedmodel.lint import lint
 
         edit(copied, lambda graph: graph.meta_info_def.tags.append("gpu"))
         with pytest.raises(ExportError, match=r"tag 'serve' alone. Received: tags=\[\['gpu', 'serve'\]\]"):
@@ -382,7 +382,7 @@ class TestFilesThatAreNone:
         assert ("error", "damaged", None) in found(copied)
 
     def test_damage_anywhere_is_an_error_or_a_finding_and_no_crash(self, copied):
-        from tfpvae.export.lint import lint
+        from tfpvae.savedmodel.lint import lint
 
         path = copied / "saved_model.pb"
         whole = path.read_bytes()
@@ -401,14 +401,14 @@ class TestFilesThatAreNone:
 
 class TestRealModels:
     def test_an_export_by_tfpvae_has_no_fault(self, exported):
-        from tfpvae.export.lint import batching, lint
+        from tfpvae.savedmodel.lint import batching, lint
         from tfpvae.signatures import DEFAULT_SIGNATURE
 
         assert lint(exported.path) == []
         assert batching(str(exported.path)) == dict.fromkeys([*exported.signatures, DEFAULT_SIGNATURE])
 
     def test_the_naive_one_is_refused_with_the_reason(self):
-        from tfpvae.export.lint import Severity, lint
+        from tfpvae.savedmodel.lint import Severity, lint
 
         lost = [f for f in lint(CONTRACT / "models" / "naive" / "1") if f.rule == "not-restored"]
         assert {f.signature for f in lost} == {
@@ -420,7 +420,7 @@ class TestRealModels:
             assert "ExportArchive" in finding.advice
 
     def test_the_demo_loses_no_variable(self):
-        from tfpvae.export.lint import lint
+        from tfpvae.savedmodel.lint import lint
 
         demo = lint(CONTRACT / "models" / "demo" / "1")
         assert [(f.rule, f.signature) for f in demo if f.severity == "error"] == [("xla", "decode_jit")]
@@ -432,7 +432,7 @@ class TestRealModels:
 
     def test_batching_is_what_tensorflow_serving_answered(self):
         """Which signatures a real server with batching answered, and which it refused for being batched."""
-        from tfpvae.export.lint import batching
+        from tfpvae.savedmodel.lint import batching
 
         survived: dict[str, bool] = {}
         for line in (CONTRACT / "batching.jsonl").read_text(encoding="utf-8").splitlines():

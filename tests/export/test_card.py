@@ -156,7 +156,7 @@ class TestOfAVae:
             assert f"{gap.difference:.1e} of {gap.allowed:.1e}" in compared
 
     def test_without_a_mean_there_is_no_default(self, exported):
-        from tfpvae.export.model_card import model_card
+        from tfpvae.export.card import model_card
 
         manifest = json.loads((exported.path / MANIFEST).read_text())
         assert "serving_default" in model_card(manifest, "digits")

@@ -29,7 +29,7 @@ def version(vae, tmp_path_factory, restrict):
 
 @pytest.fixture(scope="module")
 def run(version):
-    from tfpvae.export.litert import LITERT, run_litert
+    from tfpvae.export.targets.litert import LITERT, run_litert
 
     return run_litert(version / LITERT)
 
@@ -38,8 +38,8 @@ def run(version):
 def write(tmp_path):
     """`write(model, "decode", ...)`: the path of a file of these signatures, its gaps, and what was left out."""
     from tfpvae.export.endpoints import endpoints
-    from tfpvae.export.litert import write_litert
     from tfpvae.export.parity import examples
+    from tfpvae.export.targets.litert import write_litert
 
     def written(model, *names):
         present = {name: endpoint for name, endpoint in endpoints(model)[0].items() if name in names}
@@ -81,7 +81,7 @@ def test_any_number_of_rows(run, vae):
 
 
 def test_the_weights_are_there_once(version, vae):
-    from tfpvae.export.litert import LITERT
+    from tfpvae.export.targets.litert import LITERT
 
     file = (version / LITERT).read_bytes()
     for kernel in (weight for weight in vae.decoder.get_weights() if weight.ndim == 2):
@@ -109,9 +109,9 @@ def test_the_cards_call_runs(version, monkeypatch, vae):
 def test_verify_compares_it_again(version, tmp_path, build_vae, write):
     import tensorflow as tf
 
-    from tfpvae.export.hashes import write_hashes
-    from tfpvae.export.litert import LITERT
-    from tfpvae.export.verify import verify
+    from tfpvae.export.repository.hashes import write_hashes
+    from tfpvae.export.targets.litert import LITERT
+    from tfpvae.export.verification import verify
 
     found = verify(version)
     assert found.findings == ()
@@ -138,7 +138,7 @@ def test_labels_are_an_input_beside(build_conditional, write):
 
 def test_what_the_converter_refuses_is_left_out(build_vae, write, capfd):
     from tfpvae import priors
-    from tfpvae.export.litert import run_litert
+    from tfpvae.export.targets.litert import run_litert
 
     vae = build_vae(prior=priors.MixturePrior(4, 3))
     vae(np.zeros((1, 8, 8, 1), np.float32))
@@ -152,7 +152,7 @@ def test_what_the_converter_refuses_is_left_out(build_vae, write, capfd):
 
 
 def test_what_it_computes_otherwise_is_left_out(vae, write, monkeypatch):
-    from tfpvae.export import litert
+    from tfpvae.export.targets import litert
 
     computes = litert.run_litert
 

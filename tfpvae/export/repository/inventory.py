@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tfpvae.errors import ExportError
-from tfpvae.export.hashes import check_hashes
-from tfpvae.export.versions import remove, version_directories, versions
+from tfpvae.export.repository.hashes import check_hashes
+from tfpvae.export.repository.versions import remove, version_directories, versions
 from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY
 
 

@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.parity import Example, Gap, compare, examples_of
-from tfpvae.export.saved_model import Run, write_saved_model
+from tfpvae.export.targets.saved_model import write_saved_model
+from tfpvae.savedmodel.session import Run
 
 LITERT: Final = "decoder.tflite"
 """The file of a version directory that this module writes."""

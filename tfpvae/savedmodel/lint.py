@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from tfpvae.export.saved_graph import VARIABLES, Access, Place, SavedGraph
+from tfpvae.savedmodel.graph import VARIABLES, Access, Place, SavedGraph
 
 
 class Severity(StrEnum):

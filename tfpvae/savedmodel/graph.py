@@ -22,6 +22,7 @@ _TAG = "serve"
 _INIT_OP = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 _DT_RESOURCE = 20
+_XLA_MARK = "_XlaMustCompile"
 
 _CALLS: Final = {
     "PartitionedCall": 0,
@@ -168,6 +169,20 @@ class SavedGraph:
             called |= {function.name for function in value.list.func}
         return called | ({node.op} & self.functions.keys())
 
+    def compiled(self, tensors: Iterable[str]) -> Place | None:
+        """Where computing these tensors calls a function that XLA must compile; None where it does not.
+
+        TensorFlow Serving refuses such functions unless it is started with a flag that allows them. TensorFlow in
+        Python compiles them instead.
+        """
+        compiled = {name for name, function in self.functions.items() if _must_compile(function)}
+        if not compiled:
+            return None
+        calls = (
+            place for place in self.places(tensors) if _must_compile(place.node) or self.called(place.node) & compiled
+        )
+        return next(calls, None)
+
     def access(self, tensors: Iterable[str]) -> Access:
         """The variables that computing these tensors reads and sets, by the names that a session knows them by."""
         return self._access([node for _, node in self._walk(tensors) if node is not None], self.nodes, {})
@@ -227,6 +242,11 @@ class SavedGraph:
 def _producer(tensor: str) -> str:
     """The name of the node that a tensor comes from: of `name`, `name:0`, `name:output:0` and `^name`."""
     return tensor.lstrip("^").partition(":")[0]
+
+
+def _must_compile(node: Any) -> bool:
+    """Whether a node or a function is marked for XLA."""
+    return _XLA_MARK in node.attr and node.attr[_XLA_MARK].b
 
 
 def _is_alias(node: Any) -> bool:

@@ -31,12 +31,12 @@ import numpy as np
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import endpoints, example_inputs
 from tfpvae.export.exporter import export_model
-from tfpvae.export.model_config import replace_text
 from tfpvae.export.parity import BATCH_SIZES, compare, example
 from tfpvae.export.profile import Profile
-from tfpvae.export.saved_model import Run
-from tfpvae.export.versions import publishing, versions
+from tfpvae.export.repository.model_config import replace_text
+from tfpvae.export.repository.versions import publishing, versions
 from tfpvae.models import VAE, ConditionalDensity
+from tfpvae.savedmodel.session import Run
 from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY, graph_of
 
 LAYOUTS: Final = ("openvino", "triton")

@@ -15,8 +15,8 @@ from tfpvae.errors import ExportError, TfpvaeError
 
 @pytest.fixture
 def versions_module():
-    """`tfpvae.export.versions`; its package loads TensorFlow."""
-    from tfpvae.export import versions
+    """`tfpvae.export.repository.versions`; its package loads TensorFlow."""
+    from tfpvae.export.repository import versions
 
     return versions
 

@@ -135,7 +135,8 @@ def test_what_openvino_cannot_compute_is_left_out(build_vae, tmp_path, only):
 
 def test_a_graph_that_openvino_computes_otherwise_is_left_out(vae, tmp_path, three, monkeypatch):
     pytest.importorskip("openvino")
-    from tfpvae.export import export_layout, layouts
+    from tfpvae.export import export_layout
+    from tfpvae.export.repository import layouts
 
     monkeypatch.setattr(layouts, "_of_32_bits", lambda inputs: inputs)  # It cannot read all of these.
     steps: list[str] = []

@@ -26,7 +26,7 @@ class CrashError(BaseException):
 
 @pytest.fixture
 def module():
-    from tfpvae.export import versions
+    from tfpvae.export.repository import versions
 
     return versions
 
@@ -142,7 +142,8 @@ import keras
 import numpy as np
 import tfpvae
 from tfpvae import layers
-from tfpvae.export import exporter, versions
+from tfpvae.export import exporter
+from tfpvae.export.repository import versions
 
 every, flush = exporter.endpoints, versions._flush
 
@@ -211,7 +212,7 @@ class Exporter:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_killed_ten_times_at_random(module, tmp_path):
-    from tfpvae.export.verify import verify
+    from tfpvae.export.verification import verify
 
     rng = np.random.default_rng(20)
     verified: set[int] = set()

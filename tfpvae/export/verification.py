@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint
-from tfpvae.export.hashes import check_hashes
-from tfpvae.export.lint import Finding, Severity, batching, lint
-from tfpvae.export.litert import LITERT, LITERT_ERRORS, run_litert
-from tfpvae.export.onnx import ONNX_ERRORS, open_graph, run_onnx
 from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, examples_of, gap_of, shapes_of
-from tfpvae.export.saved_graph import SAVED_MODEL
-from tfpvae.export.saved_model import Run, run_v1
-from tfpvae.export.versions import versions
+from tfpvae.export.repository.hashes import check_hashes
+from tfpvae.export.repository.versions import versions
+from tfpvae.export.targets.litert import LITERT, LITERT_ERRORS, run_litert
+from tfpvae.export.targets.onnx import ONNX_ERRORS, open_graph, run_onnx
+from tfpvae.savedmodel.graph import SAVED_MODEL
+from tfpvae.savedmodel.lint import Finding, Severity, batching, lint
+from tfpvae.savedmodel.session import Run, run_v1
 from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, Signature, graph_file
 
 

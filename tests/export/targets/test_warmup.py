@@ -16,7 +16,7 @@ def requests_in(path):
     import tensorflow as tf
     from tensorflow.core.framework import tensor_pb2
 
-    from tfpvae.export.warmup import prediction_log_class
+    from tfpvae.export.targets.warmup import prediction_log_class
 
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         log = prediction_log_class().FromString(record)
@@ -31,7 +31,7 @@ def requests_in(path):
 
 def test_the_bytes_of_one_request():
     """By hand, from the field numbers in TensorFlow Serving's and TensorFlow's .proto files."""
-    from tfpvae.export.warmup import predict_log
+    from tfpvae.export.targets.warmup import predict_log
 
     tensor = b"\x08\x09"  # TensorProto.dtype = 1, a varint: DT_INT64 is 9.
     tensor += b"\x12\x04" + b"\x12\x02" + b"\x08\x01"  # .tensor_shape = 2: .dim = 2: .size = 1.
@@ -44,7 +44,7 @@ def test_the_bytes_of_one_request():
 
 
 def test_the_order_of_inputs_does_not_show():
-    from tfpvae.export.warmup import predict_log
+    from tfpvae.export.targets.warmup import predict_log
 
     x, seed = np.zeros([1, 3], np.float32), np.zeros([1], np.int64)
     assert predict_log("m", "s", {"x": x, "seed": seed}) == predict_log("m", "s", {"seed": seed, "x": x})
@@ -52,7 +52,7 @@ def test_the_order_of_inputs_does_not_show():
 
 def test_every_signature_is_asked_once_and_answers(exported):
     """Through the loader that TensorFlow Serving uses."""
-    from tfpvae.export.saved_model import run_v1, run_v2
+    from tfpvae.savedmodel.session import run_v1, run_v2
 
     asked = list(requests_in(exported.path / FILE))
     assert {model for model, _, _ in asked} == {"digits"}
@@ -73,7 +73,7 @@ def test_a_conditional_models_requests_hold_y(num_classes, build_conditional, tm
     import tensorflow as tf
 
     from tfpvae.export.endpoints import endpoints
-    from tfpvae.export.warmup import MOST_RECORDS, write_warmup
+    from tfpvae.export.targets.warmup import MOST_RECORDS, write_warmup
 
     present, _ = endpoints(build_conditional(num_classes=num_classes))
     write_warmup(present, "labelled", tmp_path)

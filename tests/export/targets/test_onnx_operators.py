@@ -21,7 +21,7 @@ def in_onnx(tmp_path):
     import tensorflow as tf
 
     from tfpvae.export.endpoints import Endpoint
-    from tfpvae.export.onnx import run_onnx, write_onnx
+    from tfpvae.export.targets.onnx import run_onnx, write_onnx
     from tfpvae.signatures import Signature
 
     def run(function, free=True, **inputs):
@@ -124,7 +124,7 @@ def test_signed_integers_are_shifted_to_the_right(s, dtype, in_onnx):
 def test_a_shift_that_is_not_known_before_has_no_form(in_onnx):
     import tensorflow as tf
 
-    from tfpvae.export.onnx import NoOnnxFormError
+    from tfpvae.export.targets.onnx import NoOnnxFormError
 
     with pytest.raises(NoOnnxFormError, match="Shift"):
         in_onnx(lambda x: tf.bitwise.right_shift(x, x), x=np.int64([1, 2]))
@@ -151,7 +151,7 @@ def test_a_lower_triangular_system(size, in_onnx):
 def test_a_system_that_is_not_written_has_no_onnx_form(mistake, in_onnx):
     import tensorflow as tf
 
-    from tfpvae.export.onnx import NoOnnxFormError
+    from tfpvae.export.targets.onnx import NoOnnxFormError
 
     matrix, b = np.ones((2, 3, 3), np.float32), np.ones((2, 3, 1), np.float32)
     with pytest.raises(NoOnnxFormError, match="MatrixTriangularSolve"):

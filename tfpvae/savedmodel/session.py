@@ -1,0 +1,75 @@
+"""Running SavedModels through TensorFlow's two loaders."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""Runs a signature by name on inputs by name."""
+
+
+def open_session(directory: Path) -> tuple[tf.compat.v1.Session, Any]:
+    """Loads a SavedModel into a graph and a session of its own, as TensorFlow Serving does.
+
+    The loader is that of TensorFlow 1. A SavedModel that `tf.saved_model.load` reads may fail here with "Could not find
+    variable ...", and then fails in TensorFlow Serving too.
+
+    Args:
+        directory: holds `saved_model.pb`.
+
+    Returns:
+        The session, which the caller closes, and the `MetaGraphDef`.
+    """
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    try:
+        with graph.as_default(), _without_deprecation_notice():
+            return session, tf.compat.v1.saved_model.load(session, ["serve"], str(directory))
+    except BaseException:
+        session.close()
+        raise
+
+
+@contextlib.contextmanager
+def run_v1(directory: Path) -> Iterator[Run]:
+    """Runs signatures as TensorFlow Serving does: variables that it would not restore fail here."""
+    session, meta_graph = open_session(directory)
+
+    def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        signature = meta_graph.signature_def[name]
+        feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+        return session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
+
+    with contextlib.closing(session):
+        yield run
+
+
+def run_v2(directory: Path) -> Run:
+    """Runs signatures as Python programs do, through `tf.saved_model.load`."""
+    loaded = tf.saved_model.load(str(directory))
+
+    def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = loaded.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        return {key: tensor.numpy() for key, tensor in outputs.items()}
+
+    # The loaded object owns the variables. It lives as long as `run`, whose closure holds it.
+    return run
+
+
+@contextlib.contextmanager
+def _without_deprecation_notice() -> Iterator[None]:
+    """Keeps back TensorFlow's advice to load with `tf.saved_model.load` instead."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
