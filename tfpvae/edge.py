@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfpvae._extras import explain_missing
-from tfpvae.client.arguments import as_count
+from tfpvae.checks import one_of, positive_integer
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import DataError, NotFoundError, RequestError, ServerError
 from tfpvae.images import to_png
@@ -56,9 +56,8 @@ class Decoder(Sampler):
         batch_size: int = BATCH_SIZE,
     ) -> None:
         super().__init__(batch_size)
-        if precision not in PRECISIONS:
-            raise RequestError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
-        self._threads = None if threads is None else as_count("threads", threads)
+        one_of("precision", precision, PRECISIONS, RequestError)
+        self._threads = None if threads is None else positive_integer("threads", threads, RequestError)
         self._graphs = _find_graphs(Path(path), precision)
         self.num_classes = _num_classes(next(iter(self._graphs.values())).parent)
         with explain_missing("tfpvae.edge.Decoder"):

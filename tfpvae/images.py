@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
+from tfpvae.checks import non_negative_integer, positive_integer
 from tfpvae.errors import DataError
 
 _CHANNELS: Final = (1, 3, 4)
@@ -71,8 +72,8 @@ def grid(images: ArrayLike, columns: int | None = None, scale: int | None = None
     tiles = _tiles(images, scale)
     if columns is None:
         columns = math.ceil(math.sqrt(len(tiles)))
-    if columns < 1 or gap < 0:
-        raise DataError(f"columns must be at least 1, and gap at least 0. Received: columns={columns}, gap={gap}")
+    columns = positive_integer("columns", columns, DataError)
+    gap = non_negative_integer("gap", gap, DataError)
     width, height = (side + gap for side in tiles[0].size)
     rows = math.ceil(len(tiles) / columns)
     mode = "L" if tiles[0].mode == "L" else "RGB"
@@ -141,7 +142,6 @@ def _tiles(images: ArrayLike, scale: int | None = 1) -> list[Image.Image]:
     height, width, channels = array.shape[1:]
     if scale is None:
         scale = max(1, math.ceil(_TILE / min(height, width)))
-    if scale < 1:
-        raise DataError(f"scale must be at least 1. Received: scale={scale}")
+    scale = positive_integer("scale", scale, DataError)
     pixels = to_uint8(array).repeat(scale, axis=1).repeat(scale, axis=2)
     return [Image.fromarray(image[..., 0] if channels == 1 else image) for image in pixels]

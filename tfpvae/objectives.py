@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import number, positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
 from tfpvae.layers.distribution_tensor import unwrap
@@ -281,16 +282,6 @@ def log_likelihood(model: LatentVariableModel, x: tf.Tensor, z: tf.Tensor, train
     return tf.reshape(model.likelihood(rows, training=training).log_prob(repeated), [k, -1])
 
 
-def check_count(name: str, value: Any) -> None:
-    """Refuses a number of draws, rows or the like that is not an integer of at least 1.
-
-    Raises:
-        ModelError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ModelError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")
-
-
 class _Draws(NamedTuple):
     """q, and at k draws of it log p(x given z) and log q(z given x) - log p(z), each `[k, B]`."""
 
@@ -309,7 +300,7 @@ def _draws(
     training: bool,
     wrap: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> _Draws:
-    check_count("k", k)
+    positive_integer("k", k)
     q = model.posterior(x, training=training)
     z = q.sample(k, seed=seed)
     score: tf.Tensor | float = 0.0
@@ -422,14 +413,12 @@ class FreeBits(Objective):
         beta: as of `Objective`.
 
     Raises:
-        ModelError: nats is negative or no number.
+        ModelError: nats is not a number of at least 0.
     """
 
     def __init__(self, nats: float, beta: Beta = 1.0) -> None:
         super().__init__(beta)
-        if isinstance(nats, bool) or not isinstance(nats, int | float) or not 0 <= nats < math.inf:
-            raise ModelError(f"nats must be a number of 0 or more. Received: nats={nats!r}")
-        self.nats = float(nats)
+        self.nats = number("nats", nats, least=0)
 
     def function(self) -> Callable[..., Terms]:
         return functools.partial(free_bits, nats=self.nats)
@@ -457,8 +446,7 @@ class Iwae(Objective):
 
     def __init__(self, k: int, beta: Beta = 1.0) -> None:
         super().__init__(beta)
-        check_count("k", k)
-        self.k = int(k)
+        self.k = positive_integer("k", k)
 
     def function(self) -> Callable[..., Terms]:
         return functools.partial(iwae, k=self.k)

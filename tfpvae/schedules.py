@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tfpvae._registry import register
-from tfpvae.errors import ModelError
+from tfpvae.checks import number, positive_integer
 
 
 @register
@@ -26,18 +26,14 @@ class KLWarmUp(keras.optimizers.schedules.LearningRateSchedule):
         end: the weight from step `steps` on.
 
     Raises:
-        ModelError: `steps` is not an integer of 1 or more, or a weight is negative.
+        ModelError: `steps` is not an integer of at least 1, or a weight is not a number of at least 0.
     """
 
     def __init__(self, steps: int, start: float = 0.0, end: float = 1.0) -> None:
         super().__init__()
-        if isinstance(steps, bool) or int(steps) != steps or steps < 1:
-            raise ModelError(f"steps must be an integer, 1 or more. Received: steps={steps!r}")
-        if start < 0 or end < 0:
-            raise ModelError(f"A weight must be 0 or more. Received: start={start!r}, end={end!r}")
-        self.steps = int(steps)
-        self.start = float(start)
-        self.end = float(end)
+        self.steps = positive_integer("steps", steps)
+        self.start = number("start", start, least=0)
+        self.end = number("end", end, least=0)
 
     def __call__(self, step: Any) -> Any:
         """The weight at a step: float32 `[]`."""

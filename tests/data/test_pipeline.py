@@ -141,8 +141,8 @@ def test_a_later_change_of_the_array_does_not_reach_the_batches(make):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1. Received: 0"),
-        ({"batch_size": -8}, "batch_size must be at least 1. Received: -8"),
+        ({"batch_size": 0}, r"batch_size must be an integer of at least 1\. Received: batch_size=0"),
+        ({"batch_size": -8}, r"batch_size must be an integer of at least 1\. Received: batch_size=-8"),
         ({"binarize": "fuzzy"}, "binarize must be one of none, static, dynamic. Received: 'fuzzy'"),
         ({"x": X * 3}, r"must lie in \[0, 1\]. Received: x with"),
     ],

@@ -149,10 +149,10 @@ def test_a_bijector_is_equal_to_itself_alone(make):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"steps": 0}, r"steps must be an integer, 1 or more\. Received: steps=0"),
-        ({"steps": 1.5}, r"steps must be an integer, 1 or more\. Received: steps=1\.5"),
+        ({"steps": 0}, r"steps must be an integer of at least 1\. Received: steps=0"),
+        ({"steps": 1.5}, r"steps must be an integer of at least 1\. Received: steps=1\.5"),
         ({"units": 64}, r"units must be the number of units of each hidden layer\. Received: units=64"),
-        ({"units": (64, 0)}, r"units must be an integer, 1 or more\. Received: units=0"),
+        ({"units": (64, 0)}, r"units must be an integer of at least 1\. Received: units=0"),
     ],
 )
 @pytest.mark.parametrize("name", ["RealNVP", "MaskedAutoregressive"])

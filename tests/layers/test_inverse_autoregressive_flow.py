@@ -263,11 +263,11 @@ def test_it_learns_a_dependence_that_no_diagonal_gaussian_has_without_a_warning(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"event_size": 0}, r"event_size must be an integer, 1 or more\. Received: event_size=0"),
-        ({"context_size": -1}, r"context_size must be an integer, 0 or more, or None\. Received: context_size=-1"),
-        ({"context_size": 1.5}, r"context_size must be an integer, 0 or more, or None\. Received: context_size=1\.5"),
-        ({"steps": 0}, r"steps must be an integer, 1 or more\. Received: steps=0"),
-        ({"units": (0,)}, r"units must be an integer, 1 or more\. Received: units=0"),
+        ({"event_size": 0}, r"event_size must be an integer of at least 1\. Received: event_size=0"),
+        ({"context_size": -1}, r"context_size must be an integer of at least 0\. Received: context_size=-1"),
+        ({"context_size": 1.5}, r"context_size must be an integer of at least 0\. Received: context_size=1\.5"),
+        ({"steps": 0}, r"steps must be an integer of at least 1\. Received: steps=0"),
+        ({"units": (0,)}, r"units must be an integer of at least 1\. Received: units=0"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

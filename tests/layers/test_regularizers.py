@@ -461,8 +461,8 @@ class TestPriorsWithVariables:
         ({"weight": "full"}, "weight must be a number, a variable, or a schedule"),
         ({"weight": [1.0, 2.0]}, "weight must be one number"),
         ({"weight": print}, "weight must be a number, a variable, or a schedule"),
-        ({"free_bits": -1.0}, "free_bits must be a number of nats"),
-        ({"free_bits": "a"}, "free_bits must be a number of nats"),
+        ({"free_bits": -1.0}, "free_bits must be a number of at least 0"),
+        ({"free_bits": "a"}, "free_bits must be a number of at least 0"),
     ],
     ids=str,
 )

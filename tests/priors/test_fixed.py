@@ -115,7 +115,7 @@ def test_the_size_must_be_a_positive_integer(size):
     from tfpvae.errors import ModelError
     from tfpvae.priors import StandardNormal
 
-    with pytest.raises(ModelError, match=r"event_size must be an integer, 1 or more\. Received: event_size="):
+    with pytest.raises(ModelError, match=r"event_size must be an integer of at least 1\. Received: event_size="):
         StandardNormal(size)
 
 

@@ -108,7 +108,7 @@ def test_wrong_arguments_are_named():
     from tfpvae.layers import RealNVP
     from tfpvae.priors import FlowPrior
 
-    with pytest.raises(ModelError, match=r"event_size must be an integer, 1 or more\. Received: event_size=0"):
+    with pytest.raises(ModelError, match=r"event_size must be an integer of at least 1\. Received: event_size=0"):
         FlowPrior(0)
     with pytest.raises(ModelError, match=r"flow must be one of tfpvae\.layers' flows.*Received: flow='realnvp'"):
         FlowPrior(3, "realnvp")

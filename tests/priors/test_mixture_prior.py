@@ -95,9 +95,9 @@ def test_wrong_sizes_are_named(wrong):
     from tfpvae.errors import ModelError
     from tfpvae.priors import MixturePrior
 
-    with pytest.raises(ModelError, match=r"event_size must be an integer, 1 or more\. Received: event_size="):
+    with pytest.raises(ModelError, match=r"event_size must be an integer of at least 1\. Received: event_size="):
         MixturePrior(wrong, 3)
-    with pytest.raises(ModelError, match=r"components must be an integer, 1 or more\. Received: components="):
+    with pytest.raises(ModelError, match=r"components must be an integer of at least 1\. Received: components="):
         MixturePrior(3, wrong)
 
 

@@ -163,7 +163,7 @@ def test_pseudo_inputs_of_another_shape_are_named(tiny_vae):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"components": 0}, r"components must be an integer, 1 or more\. Received: components=0"),
+        ({"components": 0}, r"components must be an integer of at least 1\. Received: components=0"),
         (
             {"pseudo_inputs": np.zeros((4, 6))},
             r"numbers of shape \[K, \*event_shape\], K = 3\. Received: shape \[4, 6\]",
@@ -171,8 +171,8 @@ def test_pseudo_inputs_of_another_shape_are_named(tiny_vae):
         ({"pseudo_inputs": np.array(["a", "b", "c"])}, r"must be numbers of shape .* dtype <U1"),
         ({"pseudo_inputs": np.full((3, 6), 1.5)}, r"within bounds=\(0\.0, 1\.0\)\. Received: values from 1\.5 to 1\.5"),
         ({"pseudo_inputs": np.full((3, 6), np.nan), "bounds": None}, r"must be finite"),
-        ({"stddev": -1.0}, r"stddev must be 0 or more\. Received: stddev=-1\.0"),
-        ({"mean": "zero"}, r"mean must be a finite number\. Received: mean='zero'"),
+        ({"stddev": -1.0}, r"stddev must be a number of at least 0\. Received: stddev=-1\.0"),
+        ({"mean": "zero"}, r"mean must be a number\. Received: mean='zero'"),
         ({"bounds": (1.0, 0.0)}, r"bounds must be two rising numbers, .*or None\. Received: bounds=\(1\.0, 0\.0\)"),
         ({"bounds": 1.0}, r"bounds must be two rising numbers"),
     ],

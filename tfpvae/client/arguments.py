@@ -11,17 +11,6 @@ from tfpvae.errors import RequestError
 from tfpvae.random.seeds import Seeds, seeds_for
 
 
-def as_count(name: str, value: object) -> int:
-    """`value` as an int of at least 1.
-
-    Raises:
-        RequestError: `value` is not an integer, or is less than 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise RequestError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")
-    return int(value)
-
-
 def as_seeds(n: int | np.integer | None, seed: Seeds) -> np.ndarray:
     """The seeds of n rows, int64 `[n]`; see `tfpvae.random.seeds.seeds_for`.
 

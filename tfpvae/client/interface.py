@@ -10,7 +10,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfpvae.client.arguments import Seeds, as_condition, as_count, as_rows, as_seeds, count_of
+from tfpvae.checks import positive_integer
+from tfpvae.client.arguments import Seeds, as_condition, as_rows, as_seeds, count_of
 from tfpvae.errors import RequestError, ServerError
 from tfpvae.signatures import CONDITION, SIGNATURES
 
@@ -41,7 +42,7 @@ class Sampler(ABC):
     """
 
     def __init__(self, batch_size: int = BATCH_SIZE) -> None:
-        self._batch_size = as_count("batch_size", batch_size)
+        self._batch_size = positive_integer("batch_size", batch_size, RequestError)
 
     def sample(
         self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None, x: ArrayLike | None = None

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import httpx
 import numpy as np
 
+from tfpvae.checks import non_negative_integer
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import ConnectionFailedError, NotFoundError, RequestError, ServerError
 from tfpvae.signatures import SIGNATURES
@@ -100,8 +101,7 @@ class Client(Sampler):
         self._model_path = self._path = f"/v1/models/{self.model}"
         self._wanted = "loaded version"
         if version is not None:
-            if isinstance(version, bool) or not isinstance(version, int) or version < 0:
-                raise RequestError(f"version must be an integer from 0 up. Received: version={version!r}")
+            version = non_negative_integer("version", version, RequestError)
             self._path += f"/versions/{version}"
             self._wanted = f"version {version}"
         elif label is not None:

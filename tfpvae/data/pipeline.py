@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpvae._extras import explain_missing
+from tfpvae.checks import positive_integer
 from tfpvae.data.binarize import Binarize, draw_bernoulli, threshold
 from tfpvae.data.images import check_images
 from tfpvae.errors import DataError
@@ -102,8 +103,7 @@ def test_dataset(x: np.ndarray, *, batch_size: int, binarize: Binarize | str, se
 
 
 def _checked(x: np.ndarray, batch_size: int, binarize: Binarize | str) -> tuple[np.ndarray, Binarize]:
-    if batch_size < 1:
-        raise DataError(f"batch_size must be at least 1. Received: {batch_size}.")
+    positive_integer("batch_size", batch_size, DataError)
     return check_images(x, what="x"), Binarize(binarize)
 
 

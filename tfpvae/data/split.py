@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfpvae.checks import number
 from tfpvae.data.images import ImageData, check_images, check_labels
 from tfpvae.data.seeds import generator
 from tfpvae.errors import DataError
@@ -28,8 +29,7 @@ class HoldOut:
     seed: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.test_fraction < 1:
-            raise DataError(f"test_fraction must be between 0 and 1. Received: {self.test_fraction}.")
+        number("test_fraction", self.test_fraction, DataError, above=0, below=1)
 
     def split(self, name: str, x: np.ndarray, y: np.ndarray | None = None, *, what: str) -> ImageData:
         """Holds test images out of `x` `[N, H, W]` or `[N, H, W, C]`; both parts keep the order of `x`.

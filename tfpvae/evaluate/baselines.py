@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from tfpvae._extras import explain_missing
+from tfpvae.checks import positive_integer
 from tfpvae.errors import DataError, ModelError
 
 BANDWIDTHS: Final = np.geomspace(0.02, 2.0, 21)
@@ -128,11 +129,8 @@ class GaussianMixtureDensity(Baseline):
     discrete = False
 
     def __init__(self, num_components: int = 10, covariance_type: str = "full", seed: int = 0) -> None:
-        if isinstance(num_components, bool) or not isinstance(num_components, int) or num_components < 1:
-            raise ModelError(
-                f"num_components must be an integer of at least 1. Received: num_components={num_components!r}"
-            )
-        self.num_components, self.covariance_type, self.seed = num_components, covariance_type, seed
+        self.num_components = positive_integer("num_components", num_components)
+        self.covariance_type, self.seed = covariance_type, seed
         self.name = f"mixture of {num_components} Gaussians"
 
     def _fit(self, x: np.ndarray) -> None:

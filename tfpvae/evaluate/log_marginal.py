@@ -22,10 +22,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.evaluate.rows import Data, checked
 from tfpvae.models import VAE, checks, sampling
-from tfpvae.objectives import check_count, log_joint, log_likelihood
+from tfpvae.objectives import log_joint, log_likelihood
 from tfpvae.random.numpy import key_of, threefry2x32, uniform
 from tfpvae.random.seeds import DRAW_SEEDS, LATENT, POSTERIOR, Seeds
 
@@ -173,7 +174,7 @@ def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:
 def _check(vae: VAE, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[Data, np.ndarray]:
     """The data, and the seeds of its rows, int64 `[N]`."""
     for name, count in counts.items():
-        check_count(name, count)
+        positive_integer(name, count)
     data = checked(vae, x, y)
     if vae.bernoulli:
         checks.warn_of_grey(data.x, "x")

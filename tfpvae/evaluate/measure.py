@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tfpvae.checks import non_negative_integer
 from tfpvae.errors import DataError, ModelError
 from tfpvae.evaluate.estimators import EstimatorComparison
 from tfpvae.evaluate.latents import (
@@ -178,8 +179,7 @@ def measure(
             likelihood.
         ModelError: the encoder's layer cannot be drawn by seed, or `samples` is not an integer of 0 or more.
     """
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
-        raise ModelError(f"samples must be an integer of 0 or more. Received: samples={samples!r}")
+    non_negative_integer("samples", samples)
     data = checked(vae, x, y)
     scores = score_rows(vae, data, seed, batch_size, lambda done: progress(f"{done} examples"))
     found: dict[str, Any] = {}

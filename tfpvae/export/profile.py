@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tfpvae.checks import number, one_of
 from tfpvae.errors import ExportError
 
 _WANTED: Final = ("if-faster", "always", "never")
@@ -50,13 +51,9 @@ class Profile:
             if not isinstance(getattr(self, key), bool):
                 raise ExportError(f"{key} must be true or false. Received: {key}={getattr(self, key)!r}")
         for key in ("tolerance", "float16_tolerance", "int8_tolerance"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                raise ExportError(f"{key} must be a number above 0 and below 1. Received: {key}={value!r}")
+            number(key, getattr(self, key), ExportError, above=0, below=1)
         for key in ("float16", "int8"):
-            value = getattr(self, key)
-            if value not in _WANTED:
-                raise ExportError(f"{key} must be one of {', '.join(_WANTED)}. Received: {key}={value!r}")
+            one_of(key, getattr(self, key), _WANTED, ExportError)
         if not (self.saved_model or self.onnx):
             raise ExportError("A profile must write saved_model, onnx or both: LiteRT has the decoder alone.")
 

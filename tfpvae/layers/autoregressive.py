@@ -17,6 +17,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import one_of, positive_integer, positive_integers
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, register
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
@@ -33,7 +34,7 @@ def _vector_size(shape: int | Sequence[int] | None, argument: str) -> int | None
     """`[3]` or `3` to 3."""
     if shape is None:
         return None
-    sizes = [int(n) for n in np.ravel(np.asarray(shape, np.int64))]
+    sizes = positive_integers(argument, shape)
     if len(sizes) != 1:
         raise ModelError(f"{argument} must be one number, the size of a vector. Received: {argument}={shape!r}")
     return sizes[0]
@@ -149,12 +150,12 @@ class AutoregressiveNetwork(keras.layers.Layer, tf.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.params = int(params)
+        self.params = positive_integer("params", params)
         self._event_size = _vector_size(event_shape, "event_shape")
         self.conditional = conditional
         self._conditional_size = _vector_size(conditional_event_shape, "conditional_event_shape")
         self.conditional_input_layers = conditional_input_layers
-        self.hidden_units = [int(units) for units in hidden_units or ()]
+        self.hidden_units = [positive_integer("hidden_units", units) for units in hidden_units or ()]
         self.input_order = input_order if isinstance(input_order, str) else np.asarray(input_order).tolist()
         self.hidden_degrees = (
             hidden_degrees if isinstance(hidden_degrees, str) else [np.asarray(d).tolist() for d in hidden_degrees]
@@ -178,11 +179,7 @@ class AutoregressiveNetwork(keras.layers.Layer, tf.Module):
                 "conditional_event_shape must be None where conditional=False. "
                 f"Received: conditional_event_shape={self._conditional_size}"
             )
-        if self.conditional_input_layers not in CONDITIONAL_INPUT_LAYERS:
-            raise ModelError(
-                f"conditional_input_layers must be one of {', '.join(CONDITIONAL_INPUT_LAYERS)}. "
-                f"Received: conditional_input_layers={self.conditional_input_layers!r}"
-            )
+        one_of("conditional_input_layers", self.conditional_input_layers, CONDITIONAL_INPUT_LAYERS)
         if isinstance(self.hidden_degrees, str):
             if self.hidden_degrees not in HIDDEN_DEGREES:
                 raise ModelError(

@@ -8,10 +8,11 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
 from tfpvae.layers.constraints import check_size
 from tfpvae.layers.independent import EventShape, IndependentLayer, as_shape
-from tfpvae.layers.mixture import check_num_components, mixture_distribution
+from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile
 
@@ -42,7 +43,7 @@ class _OneHot(DistributionLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
-        self.event_size = int(event_size)
+        self.event_size = positive_integer("event_size", event_size)
         self.sample_dtype = _dtype_name(sample_dtype)
         self.validate_args = validate_args
 
@@ -99,7 +100,7 @@ class OneHotCategorical(_OneHot):
     def params_size(event_size: int, name: str | None = None) -> int:
         """How many inputs the layer takes: K."""
         del name
-        return int(event_size)
+        return positive_integer("event_size", event_size)
 
     @staticmethod
     def new(
@@ -142,7 +143,7 @@ class CategoricalMixtureOfOneHotCategorical(_OneHot):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_size, convert_to_tensor_fn, sample_dtype, validate_args, **kwargs)
-        self.num_components = check_num_components(num_components)
+        self.num_components = positive_integer("num_components", num_components)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         check_size(inputs, self.num_components * (1 + self.event_size), self)
@@ -173,7 +174,7 @@ class CategoricalMixtureOfOneHotCategorical(_OneHot):
     def params_size(event_size: int, num_components: int, name: str | None = None) -> int:
         """How many inputs the layer takes: K (1 + d)."""
         del name
-        return int(num_components) * (1 + int(event_size))
+        return positive_integer("num_components", num_components) * (1 + positive_integer("event_size", event_size))
 
     @staticmethod
     def new(
@@ -231,7 +232,7 @@ class IndependentCategorical(IndependentLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
-        self.num_categories = int(num_categories)
+        self.num_categories = positive_integer("num_categories", num_categories)
         self.sample_dtype = _dtype_name(sample_dtype)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
@@ -260,7 +261,7 @@ class IndependentCategorical(IndependentLayer):
     ) -> int:
         """How many inputs the layer takes: K for each value."""
         del name
-        return int(num_categories) * math.prod(as_shape(event_shape))
+        return positive_integer("num_categories", num_categories) * math.prod(as_shape(event_shape))
 
     @classmethod
     def new(  # type: ignore[override]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import tensorflow as tf
 
 from tfpvae.errors import ModelError
@@ -49,14 +48,3 @@ def check_size(inputs: tf.Tensor, size: int, layer: object) -> None:
             f"The inputs of {type(layer).__name__} must have its params_size, {size}, as their last axis. "
             f"Received: inputs of shape {inputs.shape}"
         )
-
-
-def positive_integer(name: str, value: object) -> int:
-    """A size or a number of things, as an int.
-
-    Raises:
-        ModelError: it is no integer of 1 or more.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ModelError(f"{name} must be an integer, 1 or more. Received: {name}={value!r}")
-    return int(value)

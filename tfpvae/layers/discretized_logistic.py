@@ -12,10 +12,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.layers.base import ConvertToTensor, Parameters, register
 from tfpvae.layers.constraints import check_size, positive
 from tfpvae.layers.independent import EventShape, IndependentLayer, as_shape
-from tfpvae.layers.mixture import check_num_components, mixture_distribution
+from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile, logistic_quantile, pick
 
@@ -241,7 +242,7 @@ class MixtureDiscretizedLogistic(IndependentLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
-        self.num_components = check_num_components(num_components)
+        self.num_components = positive_integer("num_components", num_components)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         check_size(inputs, 3 * self.num_components * self.event_size, self)
@@ -279,7 +280,7 @@ class MixtureDiscretizedLogistic(IndependentLayer):
     ) -> int:
         """How many inputs the layer takes: 3 K for each value."""
         del name
-        return 3 * int(num_components) * math.prod(as_shape(event_shape))
+        return 3 * positive_integer("num_components", num_components) * math.prod(as_shape(event_shape))
 
     @classmethod
     def new(  # type: ignore[override]

@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.autoregressive import AutoregressiveNetwork
 from tfpvae.layers.base import register
-from tfpvae.layers.constraints import positive_integer
 
 LOG_SCALE_BOUND: Final = 2.0
 """How far from zero a step's log scale can be: one step stretches or shrinks a dimension by e^2 at most, and neither

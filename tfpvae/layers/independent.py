@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integers
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
 from tfpvae.layers.constraints import LARGEST_LOG_RATE, SMALLEST, at_least, at_most, check_size, positive
 from tfpvae.layers.new import new_distribution
@@ -20,8 +20,12 @@ EventShape = int | Sequence[int]
 
 
 def as_shape(event_shape: EventShape) -> tuple[int, ...]:
-    """`3` to `(3,)`, `[28, 28]` to `(28, 28)`, as TFP's layers read them."""
-    return tuple(int(n) for n in np.ravel(np.asarray(event_shape, np.int64)))
+    """`3` to `(3,)`, `[28, 28]` to `(28, 28)`, as TFP's layers read them.
+
+    Raises:
+        ModelError: it is neither an integer of at least 1 nor a sequence of such integers.
+    """
+    return positive_integers("event_shape", event_shape)
 
 
 class IndependentLayer(DistributionLayer):

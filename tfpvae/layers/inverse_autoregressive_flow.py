@@ -12,10 +12,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfpvae.errors import ModelError
+from tfpvae.checks import non_negative_integer, positive_integer
 from tfpvae.layers.autoregressive import AutoregressiveNetwork
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
-from tfpvae.layers.constraints import check_size, positive_integer
+from tfpvae.layers.constraints import check_size
 from tfpvae.layers.flows import (
     GATE_BIAS,
     GATE_BOUND,
@@ -99,7 +99,7 @@ class InverseAutoregressiveFlow(DistributionLayer):
     `scale` of the Gaussian, and `context`.
 
     Raises:
-        ModelError: a size or a number of steps or units is no integer of 1 or more (`context_size`: of 0 or more).
+        ModelError: a size, `steps` or a number of units is not an integer of at least 1; `context_size`: of at least 0.
     """
 
     def __init__(
@@ -151,7 +151,8 @@ class InverseAutoregressiveFlow(DistributionLayer):
     def params_size(event_size: int, context_size: int | None = None, name: str | None = None) -> int:
         """How many inputs the layer takes: 2 D + C."""
         del name
-        return 2 * int(event_size) + _context_size(int(event_size), context_size)
+        size = positive_integer("event_size", event_size)
+        return 2 * size + _context_size(size, context_size)
 
     def get_config(self) -> dict[str, Any]:
         flow = self.flow.get_config()
@@ -165,13 +166,4 @@ class InverseAutoregressiveFlow(DistributionLayer):
 
 
 def _context_size(event_size: int, context_size: int | None) -> int:
-    if context_size is None:
-        return event_size
-    if isinstance(context_size, int) and not isinstance(context_size, bool) and context_size == 0:
-        return 0
-    try:
-        return positive_integer("context_size", context_size)
-    except ModelError as error:
-        raise ModelError(
-            f"context_size must be an integer, 0 or more, or None. Received: context_size={context_size!r}"
-        ) from error
+    return event_size if context_size is None else non_negative_integer("context_size", context_size)

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import (
     ConvertToTensor,
@@ -28,17 +29,6 @@ from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile, pick
 
 ComponentLayer = Callable[[tf.Tensor], tfd.Distribution]
-
-
-def check_num_components(num_components: int) -> int:
-    """The number of components as an int.
-
-    Raises:
-        ModelError: it is below one.
-    """
-    if num_components < 1:
-        raise ModelError(f"num_components must be 1 or more. Received: num_components={num_components}")
-    return int(num_components)
 
 
 def mixture_distribution(
@@ -87,7 +77,7 @@ class _Mixture(DistributionLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
-        self.num_components = check_num_components(num_components)
+        self.num_components = positive_integer("num_components", num_components)
         self.validate_args = validate_args
         self.component_layer = component_layer
         self.discrete = getattr(component_layer, "discrete", False)  # type: ignore[misc]
@@ -213,7 +203,9 @@ class MixtureSameFamily(_Mixture):
     def params_size(num_components: int, component_params_size: int, name: str | None = None) -> int:
         """How many inputs the layer takes: K (1 + n)."""
         del name
-        return int(num_components) * (1 + int(component_params_size))
+        return positive_integer("num_components", num_components) * (
+            1 + positive_integer("component_params_size", component_params_size)
+        )
 
     @staticmethod
     def new(
@@ -263,7 +255,7 @@ class _MixtureOfIndependent(_Mixture):
     def params_size(cls, num_components: int, event_shape: EventShape = (), name: str | None = None) -> int:
         """How many inputs the layer takes: K (1 + 2 event_size)."""
         del name
-        return int(num_components) * (1 + cls.component_class.params_size(event_shape))
+        return positive_integer("num_components", num_components) * (1 + cls.component_class.params_size(event_shape))
 
     @classmethod
     def new(

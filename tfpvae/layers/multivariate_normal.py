@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
 from tfpvae.layers.constraints import check_size
 from tfpvae.layers.new import new_distribution
@@ -31,7 +32,7 @@ class _MultivariateNormal(DistributionLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
-        self.event_size = int(event_size)
+        self.event_size = positive_integer("event_size", event_size)
         self.validate_args = validate_args
 
     @property
@@ -78,7 +79,7 @@ class MultivariateNormalDiag(_MultivariateNormal):
     def params_size(event_size: int, name: str | None = None) -> int:
         """How many inputs the layer takes: 2 D."""
         del name
-        return 2 * int(event_size)
+        return 2 * positive_integer("event_size", event_size)
 
     @staticmethod
     def new(
@@ -121,7 +122,7 @@ class MultivariateNormalTriL(_MultivariateNormal):
     def params_size(event_size: int, name: str | None = None) -> int:
         """How many inputs the layer takes: D + D (D + 1) / 2."""
         del name
-        size = int(event_size)
+        size = positive_integer("event_size", event_size)
         return size + size * (size + 1) // 2
 
     @staticmethod

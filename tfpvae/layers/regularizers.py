@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import number
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import deserialize_callable, register, serialize_callable
 from tfpvae.layers.distribution_config import deserialize_distribution, serialize_distribution
@@ -70,14 +71,12 @@ class KLDivergenceRegularizer(keras.Regularizer):
                 f"Received: distribution_b={distribution_b!r}"
             )
         _check_weight(weight)
-        if isinstance(free_bits, bool) or not isinstance(free_bits, int | float) or free_bits < 0:
-            raise ModelError(f"free_bits must be a number of nats, 0 or more. Received: free_bits={free_bits!r}")
         self.distribution_b = distribution_b
         self.use_exact_kl = use_exact_kl
         self.test_points_reduce_axis = test_points_reduce_axis
         self.test_points_fn = test_points_fn
         self.weight = weight
-        self.free_bits = float(free_bits)
+        self.free_bits = number("free_bits", free_bits, least=0)
         self.owned_variables = OwnedVariables()
         self.owned_variables.adopt(distribution_b)
         self.owned_variables.adopt(weight)

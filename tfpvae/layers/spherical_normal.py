@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, Final
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfpvae.errors import ModelError
+from tfpvae.checks import number
 from tfpvae.layers.base import ConvertToTensor, Parameters, register
 from tfpvae.layers.constraints import SMALLEST, at_least
 from tfpvae.layers.independent import EventShape, IndependentNormal
@@ -66,7 +65,7 @@ class SphericalNormal(IndependentNormal):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
-        self.initial_scale = _check_scale(scale)
+        self.initial_scale = number("scale", scale, least=SMALLEST)
         self.learn_scale = bool(learn_scale)
         self.raw_scale = None
         if self.learn_scale:
@@ -102,14 +101,3 @@ class SphericalNormal(IndependentNormal):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.initial_scale, "learn_scale": self.learn_scale}
-
-
-def _check_scale(scale: Any) -> float:
-    """The scale as a float.
-
-    Raises:
-        ModelError: it is not a finite number of at least `SMALLEST`.
-    """
-    if isinstance(scale, bool) or not isinstance(scale, Real) or not SMALLEST <= float(scale) < math.inf:
-        raise ModelError(f"scale must be a finite number of at least {SMALLEST}. Received: scale={scale!r}")
-    return float(scale)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfpvae.errors import ModelError
+from tfpvae.checks import positive_integers
 from tfpvae.layers.base import register
 
 
@@ -47,10 +46,7 @@ class VariableLayer(keras.layers.Layer):
     ) -> None:
         super().__init__(dtype=_policy(dtype), **kwargs)
         static = None if shape is None else tf.get_static_value(shape)
-        sizes = np.asarray(shape if static is None else static)
-        if (sizes.dtype.kind not in "iu" and sizes.size) or sizes.ndim > 1:
-            raise ModelError(f"shape must be an integer or a list of integers. Received: shape={shape!r}")
-        self.shape = tuple(int(n) for n in sizes.reshape(-1))
+        self.shape = positive_integers("shape", shape if static is None else static)
         self.activation = keras.activations.get(activation)
         self.initializer = keras.initializers.get(initializer)
         self.regularizer = keras.regularizers.get(regularizer)

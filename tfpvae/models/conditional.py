@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
 from tfpvae.layers.distribution_tensor import DistributionTensor
@@ -80,11 +81,7 @@ class ConditionalVAE(VAE):
         checks.check_two_inputs(encoder, "encoder", "x")
         checks.check_two_inputs(decoder, "decoder", "z")
         super().__init__(encoder, decoder, prior, objective, **kwargs)
-        if num_classes is not None and (
-            isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1
-        ):
-            raise ModelError(f"num_classes must be an integer of at least 1. Received: num_classes={num_classes!r}")
-        self.num_classes = None if num_classes is None else int(num_classes)
+        self.num_classes = None if num_classes is None else positive_integer("num_classes", num_classes)
         if getattr(self, "prior", None) is not None and self.prior.shares_encoder:
             raise ModelError(
                 f"A ConditionalVAE must have a prior that is not made of the encoder, which needs y beside x. "

@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
-from tfpvae.layers.constraints import positive_integer
 from tfpvae.layers.distribution_config import deserialize_distribution, serialize_distribution
 from tfpvae.layers.distribution_tensor import unwrap
 from tfpvae.layers.kl import is_diagonal_gaussian

@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
-from tfpvae.layers.constraints import positive_integer
 from tfpvae.layers.flows import Flow, RealNVP
 from tfpvae.priors.base import Prior
 from tfpvae.random.tensorflow import normal_from_uniform

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import positive_integer
 from tfpvae.layers.base import register
-from tfpvae.layers.constraints import positive_integer
 from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.layers.multivariate_normal import MIN_SCALE
 from tfpvae.priors.base import Prior

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import keras
@@ -15,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.checks import number, positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
-from tfpvae.layers.constraints import at_least, at_most, positive_integer
+from tfpvae.layers.constraints import at_least, at_most
 from tfpvae.layers.distribution_tensor import DistributionTensor
 from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.priors.base import Prior
@@ -70,10 +70,8 @@ class VampPrior(Prior):
     ) -> None:
         super().__init__(**kwargs)
         self.components = positive_integer("components", components)
-        self.mean = _finite("mean", mean)
-        self.stddev = _finite("stddev", stddev)
-        if self.stddev < 0:
-            raise ModelError(f"stddev must be 0 or more. Received: stddev={stddev!r}")
+        self.mean = number("mean", mean)
+        self.stddev = number("stddev", stddev, least=0)
         self.bounds = None if bounds is None else _bounds(bounds)
         self.seed = seed
         self._start = None if pseudo_inputs is None else self._checked(pseudo_inputs)
@@ -175,15 +173,9 @@ class VampPrior(Prior):
         }
 
 
-def _finite(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ModelError(f"{name} must be a finite number. Received: {name}={value!r}")
-    return float(value)
-
-
 def _bounds(bounds: Any) -> tuple[float, float]:
     if isinstance(bounds, list | tuple) and len(bounds) == 2:
-        low, high = (_finite("bounds", bound) for bound in bounds)
+        low, high = (number("bounds", bound) for bound in bounds)
         if low < high:
             return low, high
     raise ModelError(f"bounds must be two rising numbers, such as (0.0, 1.0), or None. Received: bounds={bounds!r}")

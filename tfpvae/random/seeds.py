@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from tfpvae.checks import positive_integer
+
 Seeds = int | np.integer | Sequence[int] | np.ndarray | None
 """One seed for row 0 (row i then uses seed + i), one seed for each row, or None for a fresh one."""
 
@@ -31,8 +33,8 @@ def seeds_for(n: int | np.integer | None = None, seed: Seeds = None) -> np.ndarr
     Raises:
         ValueError: `n` is not a positive integer, or `seed` is not an int64 or `n` of them.
     """
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
-        raise ValueError(f"n must be an integer of at least 1. Received: n={n!r}")
+    if n is not None:
+        positive_integer("n", n, ValueError)
     if seed is None:
         seed = secrets.randbits(64) + _INT64.min
     if isinstance(seed, int | np.integer) and not isinstance(seed, bool):

@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfpvae.checks import non_negative_integer, positive_integer
 from tfpvae.errors import RunError
 from tfpvae.evaluate import active_units, importance_log_marginal, pictures
 from tfpvae.images import save_png
-from tfpvae.objectives import check_count
 
 
 class CollapseAlarm(keras.callbacks.Callback):
@@ -34,7 +34,7 @@ class CollapseAlarm(keras.callbacks.Callback):
         y: of a conditional model, one for each row of x or one for all.
 
     Raises:
-        ModelError: `at_least` is not an integer of at least 1.
+        ModelError: `at_least` is not an integer of at least 1, or `start_from_epoch` not one of at least 0.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class CollapseAlarm(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if at_least is not None:
-            check_count("at_least", at_least)
+            positive_integer("at_least", at_least)
+        non_negative_integer("start_from_epoch", start_from_epoch)
         self.x, self.y = np.asarray(x), y
         self.at_least, self.threshold, self.start_from_epoch = at_least, threshold, start_from_epoch
         self.most = 0
@@ -102,8 +103,8 @@ class LogMarginalEstimate(keras.callbacks.Callback):
 
     def __init__(self, x: Any, samples: int = 100, every: int = 1, seed: int = 0, y: Any = None) -> None:
         super().__init__()
-        check_count("samples", samples)
-        check_count("every", every)
+        positive_integer("samples", samples)
+        positive_integer("every", every)
         self.x, self.y = np.asarray(x), y
         self.samples, self.every, self.seed = samples, every, seed
         self.last: float | None = None
@@ -143,8 +144,8 @@ class SamplePictures(keras.callbacks.Callback):
         self, directory: str | Path, every: int = 1, n: int = 64, seed: int = 0, x: Any = None, y: Any = None
     ) -> None:
         super().__init__()
-        check_count("every", every)
-        check_count("n", n)
+        positive_integer("every", every)
+        positive_integer("n", n)
         self.directory = Path(directory)
         self.every, self.n, self.seed = every, n, seed
         self.x = None if x is None else np.asarray(x)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tfpvae.checks import integer, number, one_of
 from tfpvae.data import DATA_SETS, Binarize, default_binarize
 from tfpvae.errors import RunError
 
@@ -57,18 +57,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for key, choices in (("model", MODELS), ("likelihood", LIKELIHOODS), ("prior", PRIORS)):
-            if getattr(self, key) not in choices:
-                raise RunError(f"{key} must be one of {', '.join(choices)}. Received: {key}={getattr(self, key)!r}")
+            one_of(key, getattr(self, key), choices, RunError)
         for key, least in (("latent", 1), ("k", 1), ("kl_warm_up", 0), ("epochs", 1), ("batch_size", 1)):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise RunError(f"{key} must be an integer of at least {least}. Received: {key}={value!r}")
-        if not isinstance(self.beta, int | float) or not 0 <= self.beta < math.inf:
-            raise RunError(f"beta must be a number of 0 or more. Received: beta={self.beta!r}")
-        if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < math.inf:
-            raise RunError(f"learning_rate must be a number above 0. Received: learning_rate={self.learning_rate!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise RunError(f"seed must be an integer from 0 to 2**32 - 1. Received: seed={self.seed!r}")
+            object.__setattr__(self, key, integer(key, getattr(self, key), RunError, least=least))
+        object.__setattr__(self, "beta", number("beta", self.beta, RunError, least=0))
+        object.__setattr__(self, "learning_rate", number("learning_rate", self.learning_rate, RunError, above=0))
+        object.__setattr__(self, "seed", integer("seed", self.seed, RunError, least=0, most=2**32 - 1))
         binarize = default_binarize(self.likelihood) if self.binarize == "auto" else Binarize(self.binarize)
         object.__setattr__(self, "binarize", binarize.value)
         if self.data not in DATA_SETS and Path(self.data).exists():

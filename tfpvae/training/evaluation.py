@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpvae import data as tfpvae_data
+from tfpvae.checks import positive_integer
 from tfpvae.data import ImageData
 from tfpvae.errors import RunError
 from tfpvae.evaluate import diagnose, measure
@@ -50,8 +51,8 @@ def evaluate(
         RunError: `images` is no integer of at least 1, the report's directory is not free, or the run cannot be read.
         ModelError: `samples` is no integer of 0 or more.
     """
-    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
-        raise RunError(f"images must be an integer of at least 1. Received: images={images!r}")
+    if images is not None:
+        positive_integer("images", images, RunError)
     if report is not None:
         check_free_report(Path(report), overwrite)
     vae, loaded = run.model(), run.data()

@@ -174,7 +174,7 @@ def test_a_config_that_cannot_be_read_is_left_alone(text, vae, tmp_path):
 def test_an_unknown_layout(vae, tmp_path):
     from tfpvae.export import export_layout
 
-    with pytest.raises(ExportError, match=r"layout must be one of openvino, triton\. Received: 'kserve'"):
+    with pytest.raises(ExportError, match=r"layout must be one of openvino, triton\. Received: layout='kserve'"):
         export_layout(vae, tmp_path / "digits", "kserve")
 
 

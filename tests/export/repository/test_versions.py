@@ -160,7 +160,7 @@ with versions.publishing(pathlib.Path({str(tmp_path)!r})) as version:
 
 @pytest.mark.parametrize("version", [0, -1, 1.0, "1", True])
 def test_a_version_is_a_positive_integer(version, versions_module, tmp_path):
-    with pytest.raises(ExportError, match=r"version must be an integer, 1 or more\. Received: version="):
+    with pytest.raises(ExportError, match=r"version must be an integer of at least 1\. Received: version="):
         publish(versions_module, tmp_path / "m", version)
     assert not (tmp_path / "m").exists()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ExportError
 from tfpvae.export.repository.hashes import check_hashes
 from tfpvae.export.repository.versions import remove, version_directories, versions
@@ -113,8 +114,7 @@ def prune(model_directory: str | Path, keep: int, protected: Collection[int] = (
     Raises:
         ExportError: `keep` is not 1 or more, or a version cannot be removed.
     """
-    if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-        raise ExportError(f"keep must be an integer, 1 or more. Received: keep={keep!r}")
+    keep = positive_integer("keep", keep, ExportError)
     old = [number for number in versions(Path(model_directory))[:-keep] if number not in protected]
     for number in old:
         remove(Path(model_directory), number)

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tfpvae.checks import one_of
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import endpoints, example_inputs
 from tfpvae.export.exporter import export_model
@@ -80,8 +81,7 @@ def export_layout(
         ExportError: as `export_model`; or there is no such layout, the repository's `config.json` cannot be read, or
             the model has no ONNX graph.
     """
-    if layout not in LAYOUTS:
-        raise ExportError(f"layout must be one of {', '.join(LAYOUTS)}. Received: {layout!r}")
+    one_of("layout", layout, LAYOUTS, ExportError)
     name, repository = Path(os.path.abspath(directory)).name, Path(directory).parent  # noqa: PTH100  As export_model.
     config = _read_config(repository) if layout == "openvino" else {}
     profile = replace(profile or Profile(), saved_model=False, onnx=True, litert=False, model_card=False, samples=False)

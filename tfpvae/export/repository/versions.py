@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ExportError
 
 if sys.platform != "win32":
@@ -93,8 +94,8 @@ def publishing(model_directory: Path, version: int | None = None) -> Iterator[Pu
     Raises:
         ExportError: the version exists already, or the directory cannot be made.
     """
-    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
-        raise ExportError(f"version must be an integer, 1 or more. Received: version={version!r}")
+    if version is not None:
+        version = positive_integer("version", version, ExportError)
     if version in versions(model_directory):
         raise ExportError(
             f"{model_directory / str(version)} exists, and versions are never overwritten. "
