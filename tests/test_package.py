@@ -15,7 +15,7 @@ ROOT = Path(tfpvae.__file__).parent
 
 # DESIGN.md, "The library": a module imports only from earlier groups, or from its own package.
 LAYOUT = [
-    {"_registry", "errors", "_extras", "_lazy", "signatures", "images"},
+    {"_registry", "errors", "_extras", "checks", "files", "_lazy", "signatures", "images"},
     {"random", "schedules"},
     {"layers"},
     {"priors"},
@@ -160,8 +160,8 @@ except MissingExtraError as error:
          "installed. Install it with: pip install 'tfpvae[train]'"),
         ("keras", "from tfpvae.training import train", "tfpvae.training.train needs the package 'keras', which is not "
          "installed. Install it with: pip install 'tfpvae[train]'"),
-        ("tf2onnx", "tfpvae.export_model", "tfpvae.export.export_model needs the package 'tf2onnx', which is not installed. "
-         "Install it with: pip install 'tfpvae[train]'"),
+        ("tf2onnx", "tfpvae.export_model", "tfpvae.export.export_model needs the package 'tf2onnx', which is not "
+         "installed. Install it with: pip install 'tfpvae[train]'"),
     ],
 )  # fmt: skip
 def test_a_missing_package_is_an_error_that_names_the_command(blocked, statement, message):
