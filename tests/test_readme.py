@@ -46,8 +46,8 @@ def test_links_lead_somewhere():
 
 
 def test_commands_exist():
-    from tfpvae.cli import _parser
+    from tfpvae.cli import build_parser
 
-    parser = _parser()
+    parser = build_parser()
     for line in re.findall(r"^\$ tfpvae (.+?)(?:\s+#.*)?$", README, re.MULTILINE):
         parser.parse_args(line.split())

@@ -111,15 +111,25 @@ def labelled_rows(rows: Sequence[tuple[str, ArrayLike]], scale: int | None = Non
     return picture
 
 
+def check_png_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a picture, once it is known that a file can have it.
+
+    Raises:
+        DataError: it is a directory, or its directory does not exist.
+    """
+    path = Path(path)
+    if not path.name or path.is_dir() or not path.parent.is_dir():
+        raise DataError(f"A picture's path must be a file in a directory that exists. Received: {str(path)!r}")
+    return path
+
+
 def save_png(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Writes a PNG file whole or not at all: under another name beside `path`, then renamed over it.
 
     Raises:
         DataError: the file cannot be written.
     """
-    path = Path(path)
-    if not path.name or path.is_dir() or not path.parent.is_dir():
-        raise DataError(f"A picture's path must be a file in a directory that exists. Received: {str(path)!r}")
+    path = check_png_path(path)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         image.save(unfinished, format="PNG")

@@ -76,6 +76,9 @@ DEFAULT_SIGNATURE: Final = "serving_default"
 DEFAULT_ALIAS_OF: Final = "decode"
 """The signature that `serving_default` is another name for."""
 
+SAVED_MODEL: Final = "saved_model.pb"
+"""The file of a version directory that holds the graph for TensorFlow Serving."""
+
 MANIFEST: Final = "manifest.json"
 """The file of a version directory that says what is in it."""
 

@@ -319,12 +319,12 @@ class TestOfOtherModels:
 
 class TestWhatIsSaidOfTheTraining:
     def test_a_run_says_how_it_was_trained_and_its_last_metrics(self, tmp_path):
-        from tfpvae.cli import _record
+        from tfpvae.cli.export import record_of
         from tfpvae.training import Run, TrainConfig
 
         (tmp_path / "pictures").mkdir()
         (tmp_path / "history.json").write_text('{"loss": [30.0, 20.5], "val_elbo": [-31.0, -21.0]}')
-        record = _record(Run(tmp_path, TrainConfig(data=str(tmp_path / "pictures"), epochs=9, latent=3)))
+        record = record_of(Run(tmp_path, TrainConfig(data=str(tmp_path / "pictures"), epochs=9, latent=3)))
         assert record["metrics"] == {"loss": 20.5, "val_elbo": -21.0}
         assert record["about"]["data"] == "pictures"
         assert record["about"]["latent"] == 3

@@ -8,11 +8,12 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from tfpvae._directories import REPORT, check_free_for_report
 from tfpvae.errors import ModelError, RunError
 from tfpvae.evaluate import pictures
 from tfpvae.evaluate.diagnosis import Diagnosis, Level, diagnose
@@ -20,8 +21,6 @@ from tfpvae.evaluate.measure import Measurements, measure
 from tfpvae.evaluate.rows import BATCH_SIZE, Data, Mean, checked
 from tfpvae.images import save_png
 from tfpvae.models import VAE
-
-FILE: Final = "report.md"
 
 
 class Report(NamedTuple):
@@ -77,7 +76,7 @@ def report(
         RunError: the directory is not free, or cannot be written.
     """
     directory = Path(directory)
-    check_free(directory, overwrite)
+    check_free_for_report(directory, overwrite)
     data = checked(vae, x, y)
     measured = measure(
         vae,
@@ -100,29 +99,13 @@ def report(
         unfinished.mkdir(parents=True)
         for name, (_, picture) in drawn.items():
             save_png(picture, unfinished / name)
-        (unfinished / FILE).write_text(text, encoding="utf-8")
+        (unfinished / REPORT).write_text(text, encoding="utf-8")
         _publish(unfinished, directory)
     except OSError as error:
         raise RunError(f"The report {directory} cannot be written: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Report(directory, measured, diagnosis)
-
-
-def check_free(directory: Path, overwrite: bool) -> None:
-    """Checks that a report may be written to a directory, and changes nothing.
-
-    Raises:
-        RunError: there is something else, or a report and `overwrite` is False.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise RunError(f"{directory} is a file. Choose a directory for the report.")
-    if not directory.is_dir() or not any(directory.iterdir()):
-        return
-    if not (directory / FILE).is_file():
-        raise RunError(f"{directory} is not empty, and holds no report. Choose another directory.")
-    if not overwrite:
-        raise RunError(f"{directory} already holds a report. Choose another directory, or overwrite it.")
 
 
 def _publish(unfinished: Path, directory: Path) -> None:

@@ -15,13 +15,12 @@ from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, examples_of, gap_of, shapes_of
 from tfpvae.export.repository.hashes import check_hashes
-from tfpvae.export.repository.versions import versions
+from tfpvae.export.repository.versions import check_is_version
 from tfpvae.export.targets.litert import LITERT, LITERT_ERRORS, run_litert
 from tfpvae.export.targets.onnx import ONNX_ERRORS, open_graph, run_onnx
-from tfpvae.savedmodel.graph import SAVED_MODEL
 from tfpvae.savedmodel.lint import Finding, Severity, batching, lint
 from tfpvae.savedmodel.session import Run, run_v1
-from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, Signature, graph_file
+from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, SAVED_MODEL, Signature, graph_file
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,8 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
         ExportError: there is no version in the directory.
     """
     directory = Path(version_dir)
+    check_is_version(directory)
     has_saved_model, has_manifest = (directory / SAVED_MODEL).is_file(), (directory / MANIFEST).is_file()
-    if not (has_saved_model or has_manifest):
-        raise ExportError(
-            f"{directory} is no version: it holds neither {SAVED_MODEL} nor {MANIFEST}.{_hint(directory)}"
-        )
     findings: list[Finding] = []
     checked: list[str] = []
     manifest: dict[str, Any] | None = None
@@ -150,11 +146,6 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
         parity=tuple(gaps),
         checked=tuple(checked),
     )
-
-
-def _hint(directory: Path) -> str:
-    found = versions(directory)
-    return f" Its versions are: {', '.join(str(directory / str(number)) for number in found)}" if found else ""
 
 
 def _error(rule: str, op: str | None, text: str, advice: str, signature: str | None = None) -> Finding:

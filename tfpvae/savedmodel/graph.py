@@ -11,9 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfpvae.errors import ExportError
-
-SAVED_MODEL: Final = "saved_model.pb"
-"""The file of a version directory that holds the graph."""
+from tfpvae.signatures import SAVED_MODEL
 
 VARIABLES: Final = "variables/variables"
 """The prefix of the checkpoint's files."""

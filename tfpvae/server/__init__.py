@@ -3,15 +3,26 @@
 It answers `:predict`, model status and metadata as a real TensorFlow Serving does, errors included, so that
 what works against it works in production. It is for development, tests and demonstrations: one process, no
 batching, no gRPC.
+
+Importing this package loads no TensorFlow: the models' folder and the port can be checked without it.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from tfpvae._extras import explain_missing
+from tfpvae._lazy import lazy_names
 
-with explain_missing("tfpvae.server"):
+if TYPE_CHECKING:
     from tfpvae.server.app import create_app
     from tfpvae.server.repository import VersionPolicy
-    from tfpvae.server.running import running, serve
+    from tfpvae.server.serving import running, serve
 
 __all__ = ["VersionPolicy", "create_app", "running", "serve"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "tfpvae.server.app": ("create_app",),
+        "tfpvae.server.repository": ("VersionPolicy",),
+        "tfpvae.server.serving": ("running", "serve"),
+    },
+)

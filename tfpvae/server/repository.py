@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from threading import Lock
 from typing import Final
 
 from tfpvae.errors import ServeError
+from tfpvae.server.models_folder import check_models_folder, find_models
 from tfpvae.server.servable import Servable
 from tfpvae.server.status import Code, StatusError, invalid
 
@@ -113,12 +113,10 @@ class Repository:
     """
 
     def __init__(self, models_directory: str | Path, policies: Mapping[str, VersionPolicy] | None = None) -> None:
-        self.directory = Path(os.path.abspath(models_directory))  # noqa: PTH100  a link keeps its own name
+        self.directory = check_models_folder(models_directory)
         self._policies = dict(policies or {})
         self._models: dict[str, _Model] = {}
         self._polling = Lock()
-        if not self.directory.is_dir():
-            raise ServeError(f"The models directory must be a folder. Received: {models_directory}")
         self.poll()
         self._check_start()
 
@@ -162,11 +160,6 @@ class Repository:
         return servables[wanted]
 
     def _check_start(self) -> None:
-        if not self._models:
-            raise ServeError(
-                f"There is no model in {self.directory}. Expected <version>/saved_model.pb or "
-                f"<model>/<version>/saved_model.pb inside it, where <version> is a number."
-            )
         for name, policy in self._policies.items():
             if name not in self._models:
                 raise ServeError(f"There is no model {name!r}. The models are: {', '.join(sorted(self._models))}.")
@@ -184,25 +177,6 @@ class Repository:
             loaded = ", ".join(map(str, sorted(self._models[model].servables)))
             return f"The loaded versions are: {loaded}."
         return f"Version {version}: {state.message}"
-
-
-def find_models(directory: Path) -> dict[str, dict[int, Path]]:
-    """The models of a folder: for each the directories of its versions, by number."""
-    versions = _find_versions(directory)
-    if versions:
-        return {directory.name: versions}
-    folders = sorted(folder for folder in directory.iterdir() if folder.is_dir()) if directory.is_dir() else []
-    return {folder.name: versions for folder in folders if (versions := _find_versions(folder))}
-
-
-def _find_versions(directory: Path) -> dict[int, Path]:
-    if not directory.is_dir():
-        return {}
-    return {
-        int(path.name): path
-        for path in directory.iterdir()
-        if path.name.isascii() and path.name.isdecimal() and path.is_dir()
-    }
 
 
 _Fingerprint = frozenset[tuple[str, int, int]]

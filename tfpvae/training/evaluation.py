@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpvae import data as tfpvae_data
-from tfpvae.checks import positive_integer
 from tfpvae.data import ImageData
-from tfpvae.errors import RunError
 from tfpvae.evaluate import diagnose, measure
 from tfpvae.evaluate import report as write_report
-from tfpvae.evaluate.report import check_free as check_free_report
-from tfpvae.training.run import Run
+from tfpvae.training.run import Run, check_measurement
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -51,10 +48,7 @@ def evaluate(
         RunError: `images` is no integer of at least 1, the report's directory is not free, or the run cannot be read.
         ModelError: `samples` is no integer of 0 or more.
     """
-    if images is not None:
-        positive_integer("images", images, RunError)
-    if report is not None:
-        check_free_report(Path(report), overwrite)
+    check_measurement(samples, images, report, overwrite)
     vae, loaded = run.model(), run.data()
     x, x_train = (
         np.concatenate([batch.numpy() for batch in test_data(run, ImageData(loaded.name, part, part))])

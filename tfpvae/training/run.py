@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tfpvae._directories import check_free as check_directory
+from tfpvae._directories import check_free_for_report
+from tfpvae.checks import non_negative_integer, positive_integer
 from tfpvae.data import ImageData, load
 from tfpvae.errors import RunError
 from tfpvae.training.config import TrainConfig
@@ -134,14 +137,21 @@ def check_free(path: Path, overwrite: bool) -> None:
     Raises:
         RunError: it holds a run and `overwrite` is False, or it holds something else.
     """
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file. Choose a directory for the run.")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
-    if not (path / CONFIG).is_file():
-        raise RunError(f"{path} is not empty, and holds no run. Choose another directory.")
-    if not overwrite:
-        raise RunError(f"{path} already holds a run. Continue it with --resume, or replace it with --overwrite.")
+    check_directory(path, CONFIG, "run", overwrite, "Continue it with --resume, or replace it with --overwrite.")
+
+
+def check_measurement(samples: int, images: int | None, report: str | Path | None, overwrite: bool) -> None:
+    """Checks what `tfpvae.training.evaluate` is asked for, without TensorFlow.
+
+    Raises:
+        ModelError: `samples` is not an integer of at least 0.
+        RunError: `images` is not an integer of at least 1, or the report's directory is not free.
+    """
+    non_negative_integer("samples", samples)
+    if images is not None:
+        positive_integer("images", images, RunError)
+    if report is not None:
+        check_free_for_report(Path(report), overwrite)
 
 
 def create_run(path: Path, config: TrainConfig, about: dict[str, Any]) -> Run:

@@ -40,6 +40,7 @@ from typing import Final
 
 from tfpvae.checks import positive_integer
 from tfpvae.errors import ExportError
+from tfpvae.signatures import MANIFEST, SAVED_MODEL
 
 if sys.platform != "win32":
     import fcntl
@@ -62,6 +63,35 @@ def version_directories(model_directory: Path) -> dict[int, Path]:
         return {}
     numbered = (entry for entry in model_directory.iterdir() if re.fullmatch(r"[0-9]+", entry.name))
     return dict(sorted((int(entry.name), entry) for entry in numbered))
+
+
+def check_version(model_directory: Path, version: int | None) -> int | None:
+    """The number under which a version is to be published, once it is known to be free; None is the next free one.
+
+    Raises:
+        ExportError: it is not an integer of 1 or more, or the version exists already.
+    """
+    if version is not None:
+        version = positive_integer("version", version, ExportError)
+    if version in versions(model_directory):
+        raise ExportError(
+            f"{model_directory / str(version)} exists, and versions are never overwritten. "
+            f"The next free number is {versions(model_directory)[-1] + 1}."
+        )
+    return version
+
+
+def check_is_version(directory: Path) -> None:
+    """Checks that a directory holds an exported version, or another tool's SavedModel.
+
+    Raises:
+        ExportError: it holds neither a SavedModel nor a manifest.
+    """
+    if (directory / SAVED_MODEL).is_file() or (directory / MANIFEST).is_file():
+        return
+    below = ", ".join(str(directory / str(number)) for number in versions(directory))
+    hint = f" Its versions are: {below}" if below else ""
+    raise ExportError(f"{directory} is no version: it holds neither {SAVED_MODEL} nor {MANIFEST}.{hint}")
 
 
 @dataclass
@@ -94,13 +124,7 @@ def publishing(model_directory: Path, version: int | None = None) -> Iterator[Pu
     Raises:
         ExportError: the version exists already, or the directory cannot be made.
     """
-    if version is not None:
-        version = positive_integer("version", version, ExportError)
-    if version in versions(model_directory):
-        raise ExportError(
-            f"{model_directory / str(version)} exists, and versions are never overwritten. "
-            f"The next free number is {versions(model_directory)[-1] + 1}."
-        )
+    version = check_version(model_directory, version)
     building = model_directory / f".building-{_host()}-{secrets.token_hex(4)}"
     existed = model_directory.is_dir()
     try:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from tfpvae.errors import ServeError
 from tfpvae.server.app import app_of, create_app
+from tfpvae.server.listening import listen, url_of
 from tfpvae.server.repository import Repository, VersionPolicy
 from tfpvae.signatures import SIGNATURES
 
@@ -42,9 +43,9 @@ def serve(
     Raises:
         ServeError: the folder is missing, something in it cannot be served, or the port is in use.
     """
-    with _listen(host, port) as listener, _imports_not_collected():
+    with listen(host, port) as listener, _imports_not_collected():
         repository = Repository(models_directory, policies)
-        url = _url(listener)
+        url = url_of(listener)
         server = _Server(app_of(repository), lambda: print(_greeting(url, repository), flush=True))
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
@@ -73,7 +74,7 @@ def running(
     Raises:
         ServeError: the folder is missing, something in it cannot be served, or the port is in use.
     """
-    with _listen("127.0.0.1", port) as listener:
+    with listen("127.0.0.1", port) as listener:
         ready = threading.Event()
         server = _Server(create_app(models_directory, policies=policies), ready.set)
         thread = threading.Thread(target=server.run, args=([listener],), name="tfpvae-server")
@@ -82,7 +83,7 @@ def running(
             while not ready.wait(0.1):
                 if not thread.is_alive():
                     raise ServeError("The server stopped before it was ready; its log says why.")
-            yield _url(listener)
+            yield url_of(listener)
         finally:
             server.should_exit = True
             thread.join()
@@ -98,8 +99,7 @@ class _Server(uvicorn.Server):
                 http="h11",
                 ws="none",
                 lifespan="on",
-                log_level="warning",
-                access_log=False,
+                log_config=None,  # Uvicorn's own configuration would close the handlers of the whole process.
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
@@ -120,24 +120,6 @@ def _imports_not_collected() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen()
-        except (OSError, OverflowError) as error:
-            raise ServeError(f"The server cannot listen on {host}, port {port}: {error}.") from error
-        yield listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _greeting(url: str, repository: Repository) -> str:

@@ -23,8 +23,10 @@ def road(tmp_path_factory):
     return folder
 
 
-def test_evaluate(road, capsys):
+def test_evaluate(road, capsys, process_settings):
+    settings = process_settings()
     assert main(["evaluate", str(road / "runs" / "digits")]) == 0
+    assert process_settings() == settings
     text = capsys.readouterr().out
     assert main(["evaluate", str(road / "runs" / "digits"), "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
@@ -56,12 +58,6 @@ def test_evaluate_by_importance_samples_and_a_report(road, tmp_path, capsys):
     assert main([*arguments[:2], "--images", "5", "--report", str(report), "--overwrite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 5
     assert "5 test examples" in (report / "report.md").read_text()
-
-
-@pytest.mark.parametrize("options", [["--images", "0"], ["--samples", "-1"]], ids=" ".join)
-def test_evaluate_refuses_bad_counts(road, capsys, options):
-    assert main(["evaluate", str(road / "runs" / "digits"), *options]) == 1
-    assert f"{options[0][2:]} must be an integer" in capsys.readouterr().err
 
 
 def test_serve_and_sample(road, tmp_path):
@@ -112,23 +108,11 @@ def test_second_export_is_the_next_version(road, capsys, only):
     assert "unknown key 'savedmodel'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "--data", "digitz", "--out", "{tmp}/run"], "Did you mean 'digits'"),
-        (["train", "--data", "digits", "--out", "{tmp}/run", "--latent", "0"], "latent must be"),
-        (["evaluate", "{tmp}/none"], "is no run"),
-        (["export", "{tmp}/none", "--out", "{tmp}/models/m"], "is no run"),
-        (["serve", "{tmp}/none"], "none"),
-        (["sample", "--url", "http://127.0.0.1:9", "--model", "m", "--out", "{tmp}/g.png"], "tfpvae serve"),
-        (["sample", "--url", "http://127.0.0.1:9", "--model", "m", "--n", "0"], "n must be"),
-    ],
-)
-def test_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_path, capsys):
-    assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 1
+def test_a_server_that_does_not_answer_is_one_line(tmp_path, capsys):
+    assert main(["sample", "--url", "http://127.0.0.1:9", "--model", "m", "--out", str(tmp_path / "g.png")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("tfpvae: error: ")
-    assert message in error
+    assert "tfpvae serve" in error
     assert list(tmp_path.iterdir()) == []
 
 

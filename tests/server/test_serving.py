@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import subprocess
@@ -32,6 +33,25 @@ def test_running_serves_and_leaves_no_thread(publish: Publish, tmp_path: Path) -
     assert {thread.name for thread in set(threading.enumerate()) - before} == set()
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
+
+
+def test_running_leaves_the_loggers_of_the_process_alone(publish: Publish, tmp_path: Path) -> None:
+    from tfpvae.server import running
+
+    publish("tiny/1", 1)
+    with (tmp_path / "log").open("w") as stream:
+        handler = logging.StreamHandler(stream)
+        loggers = [logging.getLogger(name) for name in ("root", "uvicorn", "uvicorn.error", "uvicorn.access")]
+        loggers[0].addHandler(handler)
+        try:
+            before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
+            with running(tmp_path / "models"):
+                pass
+            assert [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers] == before
+            logging.getLogger("mine").warning("still written")
+        finally:
+            loggers[0].removeHandler(handler)
+    assert "still written" in (tmp_path / "log").read_text()
 
 
 def test_running_picks_up_a_new_version(publish: Publish, tmp_path: Path) -> None:
