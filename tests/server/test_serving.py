@@ -54,6 +54,30 @@ def test_running_leaves_the_loggers_of_the_process_alone(publish: Publish, tmp_p
     assert "still written" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("kept_alive", [True, False])
+def test_answers_are_sent_without_delay(publish: Publish, tmp_path: Path, monkeypatch, kept_alive: bool) -> None:
+    """Nagle's algorithm would hold an answer's body back until its headers are acknowledged: 40 ms each."""
+    import uvicorn
+
+    from tfpvae.server import running
+
+    servers: list[uvicorn.Server] = []
+    startup = uvicorn.Server.startup
+
+    async def remembered(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        servers.append(server)
+        await startup(server, sockets=sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "startup", remembered)
+    publish("tiny/1", 1)
+    with running(tmp_path / "models") as url, httpx.Client(base_url=url) as client:
+        for _ in range(2 if kept_alive else 1):
+            client.get("/v1/models/tiny")
+        (connection,) = servers[0].server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 def test_running_picks_up_a_new_version(publish: Publish, tmp_path: Path) -> None:
     from tfpvae.server import running
 
