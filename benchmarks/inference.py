@@ -1,16 +1,16 @@
-"""How long a decoder takes to answer, through every runtime that an export can be used with.
+"""How long a decoder takes in every runtime that can run an export.
 
     python benchmarks/inference.py [--threads 1] [--seconds 1] [--only dense]
 
-A dense (32-512-512-784) and a convolutional decoder (32-7x7x64, two transposed convolutions) of 28x28 Bernoulli images,
-exported with all precisions; `decode` of latents, and `sample_mean` of seeds, of 1, 16 and 256 rows. The runtimes take
-turns, and the median of one call in process is printed, beside the ratio to the SavedModel's signature, which is what
-TensorFlow Serving computes. OpenVINO is measured where it is installed (`pip install openvino`); as it is by default,
-in bfloat16 where the processor can, of `decode` alone, for the uniforms of a seed would be rounded, and be others. The
-weights are those that a model starts with: speed does not depend on them, but errors do, which each export measures for
-itself.
+It exports a dense (32-512-512-784) and a convolutional decoder (32-7x7x64, two transposed convolutions) of 28x28
+Bernoulli images in all precisions, and measures `decode` and `sample_mean` with 1, 16 and 256 rows. The runtimes are
+measured in turns. For each it prints the median time of one call in process, and the speed relative to the SavedModel's
+signature, which is what TensorFlow Serving computes. OpenVINO is measured if it is installed (`pip install openvino`).
+With its default settings it computes in bfloat16 where the processor can; only `decode` is measured so, because
+bfloat16 would round the random numbers of `sample_mean`. The models are not trained: weights do not change the speed,
+and each export measures its own errors.
 
-A run with no options is written into benchmarks/RESULTS.md.
+A run without options writes its tables into benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SHAPE: Final = (28, 28, 1)
 LATENT: Final = 32
 SIGNATURES: Final = ("decode", "sample_mean")
 SAVED_MODEL: Final = "SavedModel signature"
-"""What the others are compared with."""
+"""The runtime that the others are compared with."""
 
 Call = Callable[[dict[str, np.ndarray]], Any]
 

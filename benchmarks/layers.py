@@ -1,9 +1,9 @@
-"""What the layers cost: a VAE trained through them against the same VAE in plain tensors.
+"""The cost of the layers: a VAE that uses them against the same VAE in plain tensors.
 
     python benchmarks/layers.py [--rounds 15] [--steps 30] [--data mnist.npz] [--jit]
 
-784-512-512-32 and back, batches of 128, Adam, one core. Both models are trained by `fit`, in turns, and the median of
-the ratios of the rounds is printed: 1.0 means that the layers cost nothing; the goal is 0.97 or more.
+The networks are 784-512-512-32 and back, with batches of 128 and Adam, on one core. `fit` trains both models in turns,
+and the median ratio of their speeds is printed: 1.0 means that the layers cost nothing; the goal is 0.97 or more.
 """
 
 from __future__ import annotations

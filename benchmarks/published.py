@@ -3,12 +3,12 @@
     python benchmarks/published.py --row vae-1 [--data mnist.npz] [--out runs/published]
     python benchmarks/published.py --list
 
-Trains the row's model, and prints its test negative log-likelihood, by importance sampling with 5,000 draws an image,
-beside the published figure. The training images are binarised afresh in each epoch, the 10,000 test images once, from
-a seed. Sizes and evaluation are the papers'; the training schedule is this file's.
+It trains the row's model and prints its negative log-likelihood on the test set, estimated with 5,000 importance
+samples for each image, beside the published value. The training images are binarised afresh in each epoch, the 10,000
+test images once, from a seed. The sizes and the evaluation are those of the papers, the training schedule is not.
 
-An interrupted row goes on where it stopped when it is started again: training from the last saved epoch, the evaluation
-from the last saved thousand images. A row that ran as it stands here is written into benchmarks/RESULTS.md.
+An interrupted row goes on when it is started again: the training from the last saved epoch, the evaluation from the
+last saved thousand images. A row with the settings of this file is written into benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -172,20 +172,20 @@ def conv_hvae_vamp(objective: Objective) -> VAE:
 
 @dataclass(frozen=True)
 class Row:
-    """One published figure.
+    """One published value.
 
     Attributes:
         published: the test negative log-likelihood, in nats.
-        source: where it stands.
+        source: where it was published.
         build: makes the model for an objective, and where `normalised` is above 0, for its kind of hidden layer.
-        objective: makes the objective for the factor of the KL.
+        objective: makes the objective for the weight of the KL.
         epochs, batch_size, learning_rate: of the training; the rate falls along a cosine to a hundredth.
-        warm_up: epochs over which the factor of the KL rises from 0 to 1.
+        warm_up: epochs over which the weight of the KL rises from 0 to 1.
         minutes: at most, for the training: on a slower machine the cosine is shortened to end with them.
-        normalised: the share of the training in which the hidden layers have batch normalisation, and the objective is
-            the ELBO, whose epochs are the shortest. It learns fast, but the noise costs the bound two nats; the rest is
-            trained without, on the row's objective, from the folded weights.
-        folded_rate: the learning rate of that rest, lowered along the same cosine.
+        normalised: the share of the training in which the hidden layers have batch normalisation and the objective is
+            the ELBO, whose epochs are the shortest. It learns fast, but the noise costs the bound two nats. The rest of
+            the training starts from the folded weights and uses the row's objective.
+        folded_rate: the learning rate of the rest, lowered along the same cosine.
     """
 
     published: float
@@ -201,7 +201,7 @@ class Row:
     folded_rate: float = 1.4e-3
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result, beside this file's models."""
+        """The settings that decide the result, besides the models of this file."""
         objective = self.objective(1.0)
         return {
             "objective": type(objective).__name__ + (f"(k={objective.k})" if isinstance(objective, Iwae) else ""),
@@ -308,11 +308,11 @@ def is_normalised(vae: VAE) -> bool:
 
 
 def fold(vae: VAE, plain: VAE) -> None:
-    """Gives `plain` the weights of `vae`, each batch normalisation taken into the dense layer before it.
+    """Copies the weights of `vae` into `plain`, with each batch normalisation folded into the dense layer before it.
 
     Args:
-        vae: a model of `normalised` hidden layers.
-        plain: the same of `dense` ones. It computes what the first computes outside of training.
+        vae: a model with `normalised` hidden layers.
+        plain: the same model with `dense` ones. It computes what `vae` computes outside of training.
     """
     for part, plain_part in zip(networks(vae), networks(plain), strict=True):
         targets = iter([layer for layer in plain_part.layers if isinstance(layer, keras.layers.Dense)])
@@ -339,7 +339,7 @@ def start_at_mean(vae: VAE, x: np.ndarray) -> None:
 
 
 def train(row: Row, folder: Folder, x: np.ndarray, seed: int) -> VAE:
-    """The row's model, trained; from where it stopped if it was trained before."""
+    """The trained model of the row. Training goes on from the last saved epoch if there is one."""
     steps = len(x) // row.batch_size
     at_once = math.gcd(steps, 50)
     done = folder.state.get("epochs", 0)
@@ -375,7 +375,7 @@ def train(row: Row, folder: Folder, x: np.ndarray, seed: int) -> VAE:
 
 
 def evaluate(vae: VAE, folder: Folder, x: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """log p(x) of each image and its standard error, `[N]` each; from where it stopped."""
+    """log p(x) of each image and its standard error, `[N]` each. It goes on from the last saved images."""
     path = folder.path / "log_marginal.npy"
     done = np.load(path) if path.is_file() else np.empty((2, 0))
     for first in range(done.shape[1], len(x), EVALUATED_AT_ONCE):

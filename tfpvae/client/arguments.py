@@ -1,4 +1,4 @@
-"""Checks and converts what callers pass, before anything is sent. Every error is a `RequestError`."""
+"""Checks and converts the arguments of calls before anything is sent. Every error is a `RequestError`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def as_rows(name: str, value: ArrayLike, ndim: int | None = None) -> np.ndarray:
         ndim: the number of axes that `value` must have, batch included; None is any number from 2 up.
 
     Raises:
-        RequestError: `value` has no batch axis, no rows, or holds what is not a finite float32.
+        RequestError: `value` has no batch axis or no rows, or a value is not a finite float32.
     """
     array = _as_array(name, value)
     if array.dtype.kind not in "bfiu":
@@ -47,7 +47,7 @@ def as_rows(name: str, value: ArrayLike, ndim: int | None = None) -> np.ndarray:
         raise RequestError(
             f"{name} must have shape {expected} and at least one row. Received: shape {list(array.shape)}"
         )
-    with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+    with np.errstate(over="ignore"):  # a value that overflows becomes infinite, and is refused below
         array = array.astype(np.float32)
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
@@ -56,14 +56,14 @@ def as_rows(name: str, value: ArrayLike, ndim: int | None = None) -> np.ndarray:
 
 
 def as_condition(y: ArrayLike, rows: int) -> np.ndarray:
-    """The condition of so many rows: labels as int64 `[rows]`, anything else as float32 `[rows, ...]`.
+    """The condition y, repeated for all rows: labels as int64 `[rows]`, other values as float32 `[rows, ...]`.
 
     Args:
         y: one for each row, or one for all: a scalar, or an array of one row. Integers `[B]` are labels.
-        rows: how many.
+        rows: how many rows the call has.
 
     Raises:
-        RequestError: it is neither one nor `rows` of finite numbers.
+        RequestError: it does not hold finite numbers for one row or for all rows.
     """
     array = np.atleast_1d(_as_array("y", y))
     if array.dtype.kind not in "fiu" or array.size == 0:
@@ -78,7 +78,7 @@ def as_condition(y: ArrayLike, rows: int) -> np.ndarray:
 
 
 def count_of(y: ArrayLike | None) -> int | None:
-    """How many rows a condition is for; None where it does not say."""
+    """How many rows a condition has; None for a scalar, which is for any number of rows, and for no condition."""
     array = None if y is None else _as_array("y", y)
     return None if array is None or array.ndim == 0 else len(array)
 

@@ -20,25 +20,25 @@ BATCH_SIZE: Final = 256
 
 
 class Sampler(ABC):
-    """An exported model's calls; NumPy in, NumPy out. Abstract: a transport defines `_run` and `close`.
+    """The calls of an exported model, with NumPy arrays in and out. Abstract: a transport defines `_run` and `close`.
 
-    B and n count rows, D is the number of latent dimensions; floats are float32. In every call `seed=s` gives
-    row i the seed s + i, wrapping in int64; `seed=[...]` gives each row its own; None draws a fresh s from
-    the operating system. The same seeds give the same samples over every transport. Any number of rows may
-    be asked for: they are computed `batch_size` at a time, and the answers joined in order.
+    B and n count rows, D is the number of latent dimensions; floats are float32. `seed=s` gives row i the seed s + i,
+    wrapping in int64; `seed=[...]` gives each row its own seed; None draws a fresh s from the operating system. The
+    same seeds give the same samples over every transport. A call may have any number of rows: they are computed
+    `batch_size` at a time, and the answers joined in order.
 
-    A conditional model takes `y` in every call: integer labels, or floats `[B, *y_shape]`; a scalar, or an array of
-    one row, is for all rows. A model p(y given x) without latents takes its `x` in `decode`, `likelihood` and `sample`,
-    and has no others. Which inputs a model takes, its manifest and the server's metadata say.
+    A conditional model takes `y` in every call: integer labels, or floats `[B, *y_shape]`. A scalar or an array of one
+    row is used for all rows. A model p(y given x) without latents takes `x` in `decode`, `likelihood` and `sample`, and
+    has no other calls. The manifest and the server's metadata name the inputs of a model.
 
     Args:
         batch_size: the largest number of rows computed, or sent, at once.
 
     Raises:
-        RequestError: (all calls) the arguments are not what the call takes, or y is missing, or the model takes none;
-            nothing was computed.
+        RequestError: (all calls) the arguments are wrong, or y is missing, or the model takes no y. Nothing was
+            computed.
         NotFoundError: (all calls) the model has no such signature.
-        ServerError: (all calls) the model's side failed, or answered with something else than was asked for.
+        ServerError: (all calls) the model failed, or its answer has other outputs or rows than the call.
     """
 
     def __init__(self, batch_size: int = BATCH_SIZE) -> None:
@@ -50,16 +50,16 @@ class Sampler(ABC):
         """x ~ p(x given z), z from the model's own prior: `[n, *event_shape]`.
 
         Args:
-            n: the number of samples; may be left out with an array of seeds, of y or of x, and is 1 otherwise.
+            n: the number of samples. By default as many as there are seeds, or rows of y or x, and else 1.
             seed: see the class.
             y: the condition, see the class.
-            x: of a model without latents, `[n, ...]`; the samples are then y ~ p(y given x).
+            x: for a model without latents, `[n, ...]`; the samples are then y ~ p(y given x).
         """
         if x is None:
             return self._only("sample", **_seeded(n, seed, y))
         rows = as_rows("x", x)
         if n not in (None, len(rows)):
-            raise RequestError(f"n must be the rows of x, where x is given. Received: n={n!r}, {len(rows)} rows")
+            raise RequestError(f"n must be the number of rows of x. Received: n={n!r}, {len(rows)} rows")
         return self._only("sample", **_with(y, x=rows), seed=as_seeds(len(rows), seed))
 
     def sample_mean(self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None) -> np.ndarray:
@@ -67,7 +67,7 @@ class Sampler(ABC):
         return self._only("sample_mean", **_seeded(n, seed, y))
 
     def sample_latent(self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None) -> np.ndarray:
-        """z from the model's own prior: `[n, D]`. It does not depend on y, which conditional models take here too."""
+        """z from the model's own prior: `[n, D]`. Conditional models take y here too, and ignore it."""
         return self._only("sample_latent", **_seeded(n, seed, y))
 
     def sample_png(self, n: int | None = None, seed: Seeds = None, *, y: ArrayLike | None = None) -> list[bytes]:
@@ -77,7 +77,7 @@ class Sampler(ABC):
     def decode(
         self, z: ArrayLike | None = None, y: ArrayLike | None = None, *, x: ArrayLike | None = None
     ) -> np.ndarray:
-        """E[x given z]: `[B, D]` -> `[B, *event_shape]`; of a model without latents E[y given x]."""
+        """E[x given z]: `[B, D]` -> `[B, *event_shape]`; for a model without latents E[y given x]."""
         return self._only("decode", **_with(y, **_z_or_x(z, x)))
 
     def likelihood(
@@ -101,7 +101,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Frees what the transport holds."""
+        """Frees the transport's resources."""
 
     def __enter__(self) -> Self:
         return self
@@ -138,28 +138,28 @@ class Sampler(ABC):
             shapes = {name: value.shape[1:] for name, value in answer.items()}
             if shapes != first:
                 raise ServerError(
-                    f"{signature} answered rows of the shapes {first}, then {shapes}: the model changed "
-                    f"between two requests of one call. Ask for one version, or call again."
+                    f"{signature} answered rows of shapes {first}, then {shapes}: the model changed between two "
+                    f"requests of one call. Ask for a fixed version, or call again."
                 )
         return {name: np.concatenate([answer[name] for answer in answers]) for name in first}
 
 
 def wrong_inputs(signature: str, takes: Iterable[str], received: Iterable[str]) -> RequestError:
-    """The error of a call whose inputs are not those of the model's signature."""
+    """The error for a call whose inputs are not those of the model's signature."""
     return RequestError(
         f"{signature} of this model takes {', '.join(sorted(takes))}. Received: {', '.join(sorted(received))}"
     )
 
 
 def _seeded(n: int | None, seed: Seeds, y: ArrayLike | None) -> dict[str, np.ndarray]:
-    """The seeds of n rows, and y beside where it is given."""
+    """The inputs of a call by seed: the seeds of n rows, and y if it is given."""
     one_seed = seed is None or isinstance(seed, int | np.integer)
     seeds = as_seeds(count_of(y) if n is None and one_seed else n, seed)
     return _with(y, seed=seeds)
 
 
 def _with(y: ArrayLike | None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs, and y beside where it is given, for as many rows."""
+    """The inputs, and y for as many rows if it is given."""
     rows = len(next(iter(inputs.values())))
     return inputs if y is None else {**inputs, CONDITION: as_condition(y, rows)}
 
@@ -169,11 +169,11 @@ def _z_or_x(z: ArrayLike | None, x: ArrayLike | None) -> dict[str, np.ndarray]:
         return {"z": as_rows("z", z, ndim=2)}
     if z is None and x is not None:
         return {"x": as_rows("x", x)}
-    raise RequestError(f"Expected z, or x of a model without latents. Received: {'neither' if z is None else 'both'}")
+    raise RequestError(f"Expected z, or x for a model without latents. Received: {'neither' if z is None else 'both'}")
 
 
 def _checked(signature: str, answer: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """The answer with its outputs as float32, int64, bool or bytes, if it has the rows asked for."""
+    """The answer with its outputs as float32, int64, bool or bytes, once its names and rows are checked."""
     expected = SIGNATURES[signature].outputs
     if not answer or (expected is not None and answer.keys() != set(expected)):
         raise ServerError(

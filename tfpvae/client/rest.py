@@ -19,10 +19,10 @@ from tfpvae.signatures import SIGNATURES
 _T = TypeVar("_T")
 
 _NAME: Final = re.compile(r"\w[\w.\-]*", re.ASCII)
-"""Model names and labels that stand in a path as they are: the server takes them as sent, `%20` and all."""
+"""Model names and labels that a path can hold unchanged: the server does not decode escapes such as `%20`."""
 
 _DTYPES: Final = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
-"""The types whose TensorFlow name is not NumPy's: `DT_INT64` is `int64`."""
+"""The types whose names differ in TensorFlow and NumPy. Others match: `DT_INT64` is `int64`."""
 
 _POLL_SECONDS: Final = 0.1
 
@@ -32,7 +32,7 @@ class TensorSpec(NamedTuple):
 
     Attributes:
         dtype: as in NumPy ("float32", "int64"), or "string".
-        shape: None stands for any size; the whole is None where not even the rank is known.
+        shape: None stands for an axis of any size; the shape is None if the rank is unknown.
     """
 
     dtype: str
@@ -47,11 +47,11 @@ class SignatureSpec(NamedTuple):
 
 
 class VersionStatus(NamedTuple):
-    """What the server says of one version.
+    """The state of one version on the server.
 
     Attributes:
         state: "START", "LOADING", "AVAILABLE", "UNLOADING" or "END".
-        error: why it could not be loaded; empty where nothing is wrong.
+        error: why it could not be loaded; empty if nothing is wrong.
     """
 
     state: str
@@ -61,19 +61,19 @@ class VersionStatus(NamedTuple):
 class Client(Sampler):
     """A model on a server that speaks TensorFlow Serving's REST interface.
 
-    Holds a pool of connections, and may be shared between threads. Close it, or use it in a `with` statement.
+    It holds a pool of connections, and threads may share it. Close it, or use it in a `with` statement.
 
     Args:
         url: the server's address, "http://localhost:8501"; a trailing slash or `/v1` is ignored.
         model: the model's name on the server.
-        version: the version to ask; None asks the newest, which may change from one request to the next.
+        version: the version to ask; None asks the newest, which may change between requests.
         label: the version's label on the server ("stable"), in place of its number.
         timeout: seconds to wait for a connection, and for each part of an answer.
-        batch_size: rows in one request; at most the server's own `max_batch_size` where it has batching on.
-        transport: what carries the requests, in place of HTTP; for tests.
+        batch_size: rows in one request. If the server batches, at most its `max_batch_size`.
+        transport: sends the requests in place of HTTP, for tests.
 
     Raises:
-        RequestError: an argument is not what it must be. Nothing is sent until the first call.
+        RequestError: an argument is wrong. Nothing is sent until the first call.
         ConnectionFailedError: (all calls) the server cannot be reached, or is too slow.
         NotFoundError: (all calls) the server has no such model, version, label or signature; the message
             lists what it has.
@@ -96,7 +96,7 @@ class Client(Sampler):
         if version is not None and label is not None:
             raise RequestError(f"Expected a version or a label, not both. Received: {version=}, {label=}")
         address = _server_url(url)
-        self.url = str(address.copy_with(userinfo=b""))  # a password in it stays out of messages
+        self.url = str(address.copy_with(userinfo=b""))  # keeps a password out of messages
         self.model = _path_name("model", model)
         self._model_path = self._path = f"/v1/models/{self.model}"
         self._wanted = "loaded version"
@@ -118,7 +118,7 @@ class Client(Sampler):
         self._http.close()
 
     def status(self) -> dict[int, VersionStatus]:
-        """The state of each version the server knows of, newest first; with `version`, of that one only."""
+        """The state of each version that the server knows, newest first; with `version`, only of that one."""
         answer = self._answer(self._send("GET", self._path))
         return _parsed(_read_status, answer)
 
@@ -133,7 +133,7 @@ class Client(Sampler):
             timeout: seconds to wait at most.
 
         Raises:
-            ConnectionFailedError: it was not ready in time; the cause is what the last attempt met.
+            ConnectionFailedError: it was not ready in time; the cause is the error of the last attempt.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -147,8 +147,8 @@ class Client(Sampler):
                 return
 
     def _run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        # Row format: TensorFlow Serving answers it in a quarter of the bytes that column format takes.
-        # Python's floats hold a float32 exactly, and are written with all their digits.
+        # TensorFlow Serving answers the row format in a quarter of the bytes of the column format.
+        # Python floats hold a float32 exactly, and JSON gets all their digits.
         rows = zip(*(value.tolist() for value in inputs.values()), strict=True)
         body = {
             "signature_name": signature,
@@ -161,7 +161,7 @@ class Client(Sampler):
         return {name: _read_output(name, values) for name, values in self._columns(signature, predictions).items()}
 
     def _columns(self, signature: str, predictions: list[Any]) -> dict[str, list[Any]]:
-        """The predictions by output. A single output comes as bare values, without its name."""
+        """The predictions by output. The server sends a single output as values without its name."""
         names = predictions[0].keys() if _is_object(predictions[0]) else None
         if names is None:
             return {self._only_output(signature): predictions}
@@ -174,8 +174,8 @@ class Client(Sampler):
     def _only_output(self, signature: str) -> str:
         outputs = SIGNATURES[signature].outputs
         if outputs is None:
-            # A distribution's parameters have their own names. Asked for anew each time: a version that was
-            # loaded since may have others.
+            # The parameters of a distribution have their own names. They are asked for each time: a version that was
+            # loaded in between may have others.
             served = self.metadata().get(signature, SignatureSpec({}, {}))
             outputs = tuple(served.outputs)
         if len(outputs) != 1:
@@ -203,8 +203,8 @@ class Client(Sampler):
             ) from error
         except httpx.TimeoutException as error:
             raise ConnectionFailedError(
-                f"{self.url} did not answer within {seconds:g} s. Allow more with timeout=, or ask for less "
-                f"at once with batch_size="
+                f"{self.url} did not answer within {seconds:g} s. Raise timeout=, or lower batch_size= for smaller "
+                f"requests"
             ) from error
         except httpx.HTTPError as error:
             raise ConnectionFailedError(
@@ -221,7 +221,7 @@ class Client(Sampler):
             ServerError: the server reports another error, or does not answer JSON.
         """
         try:
-            answer = response.json()  # reads NaN and Infinity, which the server writes as they stand
+            answer = response.json()  # reads NaN and Infinity too, which the server writes
         except ValueError as error:
             kind = NotFoundError if response.status_code == 404 else ServerError
             raise kind(
@@ -231,22 +231,22 @@ class Client(Sampler):
             ) from error
         if response.status_code == 200:
             return answer
-        said = str(answer.get("error", answer) if isinstance(answer, dict) else answer)
-        if response.status_code == 404 or "version label" in said:
-            raise NotFoundError(f"{self._what_is_missing()} The server said: {said}", status=response.status_code)
-        if "not found in signature def" in said:
+        message = str(answer.get("error", answer) if isinstance(answer, dict) else answer)
+        if response.status_code == 404 or "version label" in message:
+            raise NotFoundError(f"{self._what_is_missing()} The server said: {message}", status=response.status_code)
+        if "not found in signature def" in message:
             names = ", ".join(sorted(self.metadata()))
             raise NotFoundError(
                 f"Model {self.model!r} has no signature {signature!r}. It has: {names}",
                 status=response.status_code,
             )
-        if "does not have named input" in said or "keys must be equal to" in said:
+        if "does not have named input" in message or "keys must be equal to" in message:
             served = self.metadata().get(signature or "")
             if served is not None and served.inputs.keys() != set(inputs):
                 raise wrong_inputs(str(signature), served.inputs, inputs)
-        if "maximum input batch size" in said:
-            said += ". Pass a smaller batch_size= to Client"
-        raise ServerError(f"{self.url}{self._path}: {said}", status=response.status_code)
+        if "maximum input batch size" in message:
+            message += ". Pass a smaller batch_size= to Client"
+        raise ServerError(f"{self.url}{self._path}: {message}", status=response.status_code)
 
     def _what_is_missing(self) -> str:
         response = self._send("GET", self._model_path)

@@ -1,7 +1,7 @@
-"""Data sets and files of images -> NumPy arrays -> `tf.data`.
+"""Data sets and files of images, as NumPy arrays and as `tf.data`.
 
-`load` reads a data set by name, an array file or a folder of images into an `ImageData`; `train_dataset` and
-`test_dataset` turn its arrays into batches, binarised on the way where the likelihood asks for it.
+`load` reads a data set by name, an array file or a folder of images into an `ImageData`. `train_dataset` and
+`test_dataset` turn its arrays into batches, and binarise them if the likelihood needs it.
 
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
 """

@@ -1,4 +1,4 @@
-"""Images in NumPy's files, `.npy` and `.npz`. Pickled objects in them are never loaded."""
+"""Images in NumPy's files, `.npy` and `.npz`. Pickled objects are never loaded."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tfpvae.data.split import HoldOut
 from tfpvae.errors import DataError
 
 _KERAS_KEYS: Final = ("x_train", "y_train", "x_test", "y_test")
-_LONE_KEYS: Final = ("x", "images", "arr_0")  # arr_0: what numpy.savez calls an array without a name
+_LONE_KEYS: Final = ("x", "images", "arr_0")  # arr_0: the name that numpy.savez gives to an array without one
 
 _UNREADABLE: Final = (
     *(OSError, EOFError, ValueError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
     *(SyntaxError, tokenize.TokenError),  # a damaged header, which NumPy reads as a Python literal
 )
-"""What NumPy and `zipfile` raise for files that are missing, damaged, or hold pickled objects."""
+"""The errors of NumPy and `zipfile` for files that are missing, damaged, or hold pickled objects."""
 
 
 def read_npy(path: Path, hold_out: HoldOut) -> ImageData:
@@ -41,11 +41,11 @@ def read_npy(path: Path, hold_out: HoldOut) -> ImageData:
 
 
 def read_npz(path: Path, hold_out: HoldOut) -> ImageData:
-    """Arrays in the layout of Keras, or a single one.
+    """Arrays in the layout of Keras, or a single array.
 
-    The layout of Keras: `x_train`, `x_test` and, optionally, their labels `y_train`, `y_test`; other keys are
-    left unread. Where `x_test` is missing, it is held out of `x_train`; so it is from a file's only array, if
-    that is named `x`, `images` or `arr_0`.
+    The layout of Keras: `x_train`, `x_test` and, optionally, their labels `y_train`, `y_test`; other keys are not read.
+    If `x_test` is missing, test images are held out of `x_train`, or out of the file's only array, which must be named
+    `x`, `images` or `arr_0`.
 
     Raises:
         DataError: a file that cannot be read, other keys, or arrays that `ImageData` refuses.
@@ -66,7 +66,7 @@ def read_npz(path: Path, hold_out: HoldOut) -> ImageData:
 
 
 def _read_known_keys(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
-    """All keys of a `.npz` file, and the arrays of those that mean something here."""
+    """All keys of a `.npz` file, and the arrays of the keys that `read_npz` knows."""
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as npz:
             return npz.files, {key: npz[key] for key in npz.files if key in (*_KERAS_KEYS, *_LONE_KEYS)}

@@ -17,16 +17,16 @@ class Binarize(StrEnum):
     """How pixels in [0, 1] become 0 or 1."""
 
     NONE = "none"
-    """Not at all."""
+    """They stay as they are."""
 
     STATIC = "static"
     """By threshold: 1 where the pixel is above 0.5."""
 
     DYNAMIC = "dynamic"
-    """By chance: 1 with the pixel's value as its probability, drawn afresh in each epoch [BGS16, sec. 5].
+    """By chance: the pixel's value is the probability of 1, drawn afresh in each epoch [BGS16, sec. 5].
 
-    Fresh draws keep a model from learning one draw's noise by heart. Figures for MNIST are comparable only
-    between models that binarise in the same way.
+    Fresh draws keep a model from memorising the noise of one draw. Results on MNIST can be compared only between models
+    that binarise in the same way.
     """
 
     @classmethod
@@ -35,12 +35,12 @@ class Binarize(StrEnum):
 
 
 def default_binarize(likelihood: str) -> Binarize:
-    """Dynamic for the likelihood "bernoulli", whose pixels are 0 or 1; none for every other."""
+    """Dynamic for the likelihood "bernoulli", whose pixels are 0 or 1; none for all others."""
     return Binarize.DYNAMIC if likelihood == "bernoulli" else Binarize.NONE
 
 
 def is_binary(x: np.ndarray) -> bool:
-    """Whether all values are 0 or 1; grey images are told by their first pixels."""
+    """Whether all values are 0 or 1. For grey images the first pixels decide."""
     values = x.reshape(-1)
     chunks = (values[start : start + _CHUNK] for start in range(0, values.size, _CHUNK))
     return all(bool(((chunk == 0) | (chunk == 1)).all()) for chunk in chunks)

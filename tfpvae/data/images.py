@@ -1,4 +1,4 @@
-"""The pixel rule, and the arrays of a data set that keep it."""
+"""The pixel rule, and data sets whose arrays follow it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ def check_images(x: np.ndarray, *, what: str) -> np.ndarray:
     """Images by the pixel rule, as float32 in [0, 1].
 
     The pixel rule: uint8 is read as 0..255 and divided by 255; bool is read as 0 and 1; floats must already
-    lie in [0, 1]. Nothing else is guessed: a uint8 array whose largest value is 0 or 1 could be meant either
-    way, and is refused.
+    lie in [0, 1]. A uint8 array whose largest value is 0 or 1 could mean either range, and is refused.
 
     Args:
         x: images `[N, H, W]` (grey) or `[N, H, W, C]` with C of 1, 3 or 4.
-        what: what `x` is, as it should stand in an error message: "x_train of faces.npz".
+        what: what to call `x` in an error message: "x_train of faces.npz".
 
     Returns:
         `[N, H, W, C]`, float32, in [0, 1]. It shares the memory of `x` where `x` is float32 already.
@@ -68,8 +67,7 @@ def check_labels(y: np.ndarray, *, n: int, what: str) -> np.ndarray:
 class ImageData:
     """A data set of images, split into training and test images.
 
-    The images may be given in every form that the pixel rule of `check_images` allows; the attributes hold
-    them as float32 in [0, 1].
+    It takes images in every form that `check_images` allows; the attributes hold them as float32 in [0, 1].
 
     Attributes:
         name: the data set's name, or the path it was read from.
@@ -130,14 +128,14 @@ def _check_uint8(x: np.ndarray, what: str) -> None:
     largest = x.max()
     if largest <= 1:
         raise DataError(
-            f"uint8 images must use the range 0..255. Received: {what}, whose largest value is {largest}, so "
-            "that 0/1 pixels cannot be told from nearly black ones. Save 0/1 images as bool or float32."
+            f"uint8 images must use the range 0..255. Received: {what}, whose largest value is {largest}: "
+            "pixels of 0 and 1 cannot be told from nearly black ones. Save 0/1 images as bool or float32."
         )
 
 
 def _check_floats(x: np.ndarray, what: str) -> None:
     smallest, largest = x.min(), x.max()
-    if smallest >= 0 and largest <= 1:  # false for NaN, which min and max pass on
+    if smallest >= 0 and largest <= 1:  # false for NaN: min and max return it
         return
     finite = np.isfinite(x)
     if not finite.all():

@@ -22,11 +22,11 @@ _KERAS_FILES: Final = {
         "fashion-mnist/t10k-images-idx3-ubyte.gz",
     ),
 }
-"""The files that `keras.datasets` looks for, below its `datasets` folder."""
+"""The files that `keras.datasets` looks for, below its folder `datasets`."""
 
 
 def load_digits(hold_out: HoldOut) -> ImageData:
-    """The 1,797 handwritten digits that scikit-learn carries, `[8, 8, 1]`: no download."""
+    """The 1,797 handwritten digits of scikit-learn, `[8, 8, 1]`, without a download."""
     with explain_missing("The data set 'digits'"):
         from sklearn import datasets
 
@@ -55,8 +55,8 @@ LOADERS: Final[dict[str, Callable[[HoldOut], ImageData]]] = {
 def keras_cache() -> Path:
     """The folder in which `keras.utils.get_file` keeps data sets.
 
-    It is `$KERAS_HOME/datasets` or `~/.keras/datasets`; or, where Keras may not write there,
-    `.keras/datasets` in the folder for temporary files.
+    It is `$KERAS_HOME/datasets` or `~/.keras/datasets`. If Keras may not write there, it is `.keras/datasets` in the
+    folder for temporary files.
     """
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     if not os.access(home, os.W_OK):
@@ -75,7 +75,7 @@ def _load_keras(name: str) -> ImageData:
         files = "\n".join(f"  {keras_cache() / file}" for file in _KERAS_FILES[name])
         raise DataError(
             f"The data set {name!r} could neither be downloaded nor read from Keras's cache ({error}). "
-            f"On a machine without network, put there:\n{files}"
+            f"On a machine without network, put these files there:\n{files}"
         ) from error
     return ImageData(name, x_train, x_test, y_train, y_test)
 

@@ -1,4 +1,4 @@
-"""Images in memory -> batches for training and for testing, as `tf.data`."""
+"""Batches for training and testing as `tf.data`, from images in memory."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ if TYPE_CHECKING:
 def train_dataset(
     x: np.ndarray, *, batch_size: int, binarize: Binarize | str, seed: int, drop_remainder: bool = False
 ) -> tf.data.Dataset:
-    """Shuffled batches for training, another order and other draws in each epoch.
+    """Shuffled batches for training, with a new order and new draws in each epoch.
 
-    Two data sets made with the same arguments give the same epochs, one after the other. As everywhere in
-    TensorFlow, the global seed (`tf.random.set_seed`, `keras.utils.set_random_seed`) enters too.
+    Two data sets with the same arguments give the same sequence of epochs. As everywhere in TensorFlow, it also depends
+    on the global seed (`tf.random.set_seed`, `keras.utils.set_random_seed`).
 
-    The images stay one tensor in memory; what is shuffled is their indices, and whole batches are gathered
-    from it and binarised in the graph.
+    The images are one tensor in memory. Their indices are shuffled, and the graph gathers and binarises whole batches.
 
     Args:
         x: images `[N, H, W, C]` as `check_images` takes them.
         batch_size: B.
         binarize: how pixels become 0 or 1; dynamic binarisation draws afresh for each batch of each epoch.
         seed: any int64.
-        drop_remainder: leaves out the last N mod B images of each epoch, so that every batch has the same
-            size.
+        drop_remainder: whether to leave out the last N mod B images of each epoch, so that every batch has one size.
 
     Returns:
         Batches `[B, H, W, C]`, float32; its cardinality is the number of batches in an epoch.
@@ -73,8 +71,8 @@ def train_dataset(
 def test_dataset(x: np.ndarray, *, batch_size: int, binarize: Binarize | str, seed: int) -> tf.data.Dataset:
     """Batches for testing, in the order of `x`.
 
-    Dynamic binarisation draws once, from the seed alone: every pass, every batch size and every run sees the
-    same binary test set, so that their figures can be compared.
+    Dynamic binarisation draws once, from the seed alone: every pass, every batch size and every run has the same binary
+    test set, so that the results can be compared.
 
     Args:
         x: images `[N, H, W, C]` as `check_images` takes them.
@@ -108,10 +106,9 @@ def _checked(x: np.ndarray, batch_size: int, binarize: Binarize | str) -> tuple[
 
 
 def _to_tensor(x: np.ndarray) -> Any:
-    """`x` as an eager tensor in main memory, where `tf.data` runs, also on a machine with a GPU.
+    """`x` as an eager tensor in main memory, where `tf.data` runs even on a machine with a GPU.
 
-    A function that `tf.data` maps takes it as a captured input: it is never copied into a graph as a
-    constant.
+    A function that `tf.data` maps captures it as an input: it is never copied into a graph as a constant.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Test images held out of a data set that comes without any."""
+"""Test images held out of a data set that has none."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tfpvae.errors import DataError
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Which images of a data set without test images become its test images.
+    """Chooses the test images of a data set that has none.
 
     Attributes:
-        test_fraction: the share of the images, between 0 and 1; at least one image is held out, and one is
-            left.
+        test_fraction: the share of the images, between 0 and 1. At least one image is held out, and at least one is
+            left for training.
         seed: chooses the images. The same seed, fraction and number of images give the same split.
 
     Raises:
@@ -38,7 +38,7 @@ class HoldOut:
             name: the data set's name.
             x: all images, in any form that `check_images` takes.
             y: their labels `[N]`, or None.
-            what: what `x` is, as it should stand in an error message.
+            what: what to call `x` in an error message.
 
         Raises:
             DataError: images that `check_images` refuses, labels that do not fit them, or a single image.

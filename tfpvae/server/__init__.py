@@ -1,8 +1,7 @@
 """The embedded development server: TensorFlow Serving's REST contract in this process.
 
-It answers `:predict`, model status and metadata as a real TensorFlow Serving does, errors included, so that
-what works against it works in production. It is for development, tests and demonstrations: one process, no
-batching, no gRPC.
+It answers `:predict`, model status and metadata as TensorFlow Serving does, errors included: a client that works with
+it works in production. It is for development, tests and demonstrations: one process, no batching, no gRPC.
 
 Importing this package loads no TensorFlow: the models' folder and the port can be checked without it.
 """

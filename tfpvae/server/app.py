@@ -26,10 +26,10 @@ from tfpvae.server.status import Code
 _LOGGER: Final = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 64 * 2**20
-"""The largest body of a request, in bytes: some 80 times a batch of 64 images of 28 x 28 pixels."""
+"""The largest body of a request, in bytes: about 80 times a batch of 64 images of 28 x 28 pixels."""
 
 POLL_SECONDS: Final = 1.0
-"""How long after one look at the models' folder the next is taken, in seconds: as in TensorFlow Serving."""
+"""Seconds between two looks at the models' folder, as in TensorFlow Serving."""
 
 
 def create_app(models_directory: str | Path, *, policies: Mapping[str, VersionPolicy] | None = None) -> Starlette:
@@ -50,7 +50,7 @@ def create_app(models_directory: str | Path, *, policies: Mapping[str, VersionPo
 
 def app_of(repository: Repository) -> Starlette:
     """The ASGI application of a repository."""
-    # One thread for each CPU, and one so that a version can be loaded meanwhile.
+    # One thread for each CPU, and one more to load versions meanwhile.
     threads = ThreadPoolExecutor((os.cpu_count() or 1) + 1, thread_name_prefix="tfpvae-server")
 
     @asynccontextmanager
@@ -72,17 +72,17 @@ async def _poll(repository: Repository, threads: Executor) -> None:
         await asyncio.sleep(POLL_SECONDS)
         try:
             await asyncio.get_running_loop().run_in_executor(threads, repository.poll)
-        except Exception:  # what is loaded stays, and the next look may do better
+        except Exception:  # the loaded versions stay, and the next look may succeed
             _LOGGER.exception("The models' folder could not be looked at")
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:
-    """The answer where this server is at fault; Starlette raises the error again, so that it is logged."""
+    """The answer to an error of this server. Starlette raises the error again, so that it is logged."""
     return _response(error_answer(Code.INTERNAL, f"{type(error).__name__}: {error}"))
 
 
 class _Endpoint:
-    """Reads requests and writes answers; everything between runs in worker threads."""
+    """Reads requests and writes answers. Worker threads compute the answers."""
 
     def __init__(self, handler: Handler, threads: Executor) -> None:
         self._handler = handler
@@ -92,7 +92,7 @@ class _Endpoint:
         request = Request(scope, receive)
         try:
             body = await _read_body(request)
-        except ClientDisconnect:  # nobody is left to answer
+        except ClientDisconnect:  # the client has gone
             return
         if body is None:
             message = f"The body of a request must not be longer than {MAX_BODY_BYTES} bytes."
@@ -105,7 +105,7 @@ class _Endpoint:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """The body of a request, or None where it is too long."""
+    """The body of a request, or None if it is too long."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -115,7 +115,7 @@ async def _read_body(request: Request) -> bytes | None:
 
 
 def _raw_target(scope: Scope) -> str:
-    """Path and query of a request as they were sent, with no escape undone."""
+    """Path and query of a request as they were sent, with their escapes."""
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
     return json_text.decode(scope["raw_path"] + query)
 

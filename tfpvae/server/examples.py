@@ -1,7 +1,7 @@
 """`:classify` and `:regress`: how TensorFlow Serving refuses them where a model has only signatures to predict.
 
-Both take a list of `tf.Example`s. The real server checks the examples first and the signature after them,
-so the checks are made here too; there is nothing to run behind them.
+Both take a list of `tf.Example`s. TensorFlow Serving checks the examples before the signature, so this server checks
+them too, although it never runs such a signature.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def check_examples(document: JsonObject) -> None:
     """Checks the `examples` of a request, and its `context`.
 
     Raises:
-        StatusError: they are not a list of objects whose values have one kind each.
+        StatusError: they are not a list of objects, or the values of a feature are of different kinds.
     """
     if "context" in document:
         _check_example(document["context"])

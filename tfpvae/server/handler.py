@@ -1,4 +1,4 @@
-"""From a request to its answer, without HTTP: TensorFlow Serving's REST routes."""
+"""TensorFlow Serving's REST routes: the answer to a request, without HTTP."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _NOT_FOUND: Final = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back to the client.
+    """The answer to a request.
 
     Attributes:
         status: the HTTP status.
-        headers: the headers, but for those that every answer has (`date`, `content-length`).
+        headers: the headers, without those that every answer has (`date`, `content-length`).
         body: the body.
     """
 
@@ -56,7 +56,7 @@ def error_answer(code: Code, message: str) -> Answer:
 
 @dataclass(frozen=True)
 class _Target:
-    """The model that a request is about, and which of its versions."""
+    """The model that a request names, with its version or label."""
 
     model: str
     version: int | None
@@ -78,8 +78,7 @@ class Handler:
 
         Args:
             method: "GET", "POST", ...
-            target: the path and the query as they were sent. (TensorFlow Serving takes the query for a part
-                of the path.)
+            target: the path and the query as they were sent. (TensorFlow Serving reads the query as part of the path.)
             body: the body.
         """
         if not _SERVED.fullmatch(target):

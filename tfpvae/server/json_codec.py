@@ -1,8 +1,7 @@
 """Tensors to and from the JSON of TensorFlow Serving's `:predict`.
 
-A request comes in row format, `{"instances": [one entry a row]}`, or in column format,
-`{"inputs": one value, or one a name}`, and is answered in the same: `{"predictions": ...}` or `{"outputs":
-...}`.
+A request has the row format, `{"instances": [an entry for each row]}`, or the column format, `{"inputs": a value, or a
+value for each name}`. The answer has the same format: `{"predictions": ...}` or `{"outputs": ...}`.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from tfpvae.server.status import Code, StatusError, invalid
 
 
 class Layout(Enum):
-    """How a request names its tensors, and its answer too."""
+    """The format of a request and of its answer."""
 
     ROW = "predictions"
     COLUMN = "outputs"
@@ -41,12 +40,12 @@ class Layout(Enum):
 
 @dataclass(frozen=True)
 class _Kind:
-    """How the values of one dtype come in JSON.
+    """How JSON holds the values of one dtype.
 
     Attributes:
-        accepts: whether a JSON value is one.
-        wire: the dtype that TensorFlow Serving reads it as, and then casts, wrapping, to `dtype`.
-        dtype: the tensor's.
+        accepts: whether a JSON value can be a value of the dtype.
+        wire: the dtype that TensorFlow Serving reads the value as, before it casts it to `dtype`, with wrap-around.
+        dtype: the tensor's dtype.
     """
 
     accepts: Callable[[JsonValue], bool]
@@ -76,11 +75,11 @@ _KINDS: Final = {
     "bool": _Kind(lambda value: isinstance(value, bool), np.bool_, np.bool_),
     "string": _Kind(lambda value: isinstance(value, str), np.object_, np.object_),
 }
-"""By TensorFlow's name for the dtype."""
+"""The kinds by TensorFlow's name for the dtype."""
 
 
 def parse_object(document: JsonValue) -> JsonObject:
-    """The document as the object that every request must be.
+    """The document, once it is known to be an object, as every request must be.
 
     Raises:
         StatusError: it is something else.
@@ -91,7 +90,7 @@ def parse_object(document: JsonValue) -> JsonObject:
 
 
 def signature_name(document: JsonObject) -> str:
-    """The signature that a request names: "" where it names none.
+    """The signature that a request names; "" if it names none.
 
     Raises:
         StatusError: the name is not a string.
@@ -234,7 +233,7 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 
 
 def read_tensor(value: JsonValue, dtype: str) -> np.ndarray:
-    """One tensor: a value, or lists of them nested as deep as the tensor's rank.
+    """One tensor, from a value or from lists that are nested as deep as the tensor's rank.
 
     Args:
         value: the JSON value.
@@ -250,7 +249,7 @@ def read_tensor(value: JsonValue, dtype: str) -> np.ndarray:
 
 
 def _shape(value: JsonValue) -> tuple[int, ...]:
-    """The shape of nested lists, told from the first entry of each."""
+    """The shape of nested lists, from the first entry of each list."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -261,11 +260,11 @@ def _shape(value: JsonValue) -> tuple[int, ...]:
 
 
 _MAX_RANK: Final = 32
-"""Every NumPy can hold as many; TensorFlow takes up to 254."""
+"""Every version of NumPy allows so many; TensorFlow allows 254."""
 
 
 def _fill(value: JsonValue, level: int, shape: tuple[int, ...], dtype: str, values: list[JsonValue | bytes]) -> None:
-    """Appends the leaves of `value` to `values`; checks its shape, and their dtype."""
+    """Appends the numbers or strings in `value` to `values`, and checks shape and dtype."""
     if isinstance(value, list):
         if level >= len(shape):
             raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
@@ -294,9 +293,9 @@ def _fill(value: JsonValue, level: int, shape: tuple[int, ...], dtype: str, valu
 
 def _as_array(values: list[JsonValue | bytes], shape: tuple[int, ...], dtype: str) -> np.ndarray:
     kind = _KINDS.get(dtype)
-    if kind is None:  # no value came that would have been refused
+    if kind is None:  # an empty list: no value was refused before
         raise StatusError(Code.UNIMPLEMENTED, f"Tensors of type {dtype} cannot be read from JSON")
-    # A name that an object repeats gives a column more values than its shape holds; the first are taken.
+    # If an object repeats a name, the column has more values than its shape holds: the first ones count.
     array = np.array(values[: math.prod(shape)], kind.wire)
     with np.errstate(over="ignore"):  # 1e39 is an infinite float32
         return array.astype(kind.dtype).reshape(shape)
@@ -328,17 +327,16 @@ def _read_base64(value: JsonObject) -> bytes:
 def write_outputs(outputs: Mapping[str, np.ndarray], layout: Layout) -> str:
     """The answer to a request.
 
-    One output stands bare, several stand as the members of objects, in the order given. (TensorFlow
-    Serving's own order is that of a hash table, and differs from run to run.) Strings of an output whose
-    name ends in `_bytes` stand as `{"b64": ...}`.
+    A single output is written without its name, several are members of objects in the order given. (TensorFlow
+    Serving's order is that of a hash table, and differs from run to run.) Strings of an output whose name ends in
+    `_bytes` are written as `{"b64": ...}`.
 
     Args:
         outputs: one array for each output: numbers, bools, or `bytes` in an array of dtype object.
-        layout: the request's.
+        layout: the format of the request.
 
     Raises:
-        StatusError: rows were asked for and the outputs do not agree in their number, or a dtype has no
-            JSON form.
+        StatusError: in the row format the outputs differ in their number of rows, or a dtype has no JSON form.
     """
     one = len(outputs) == 1
     if layout is Layout.ROW:
@@ -373,7 +371,7 @@ def _count_rows(outputs: Mapping[str, np.ndarray]) -> int:
 
 
 def _write_object(members: Iterable[tuple[str, str]], level: int) -> str:
-    """An object inside `level` others, whose values are texts already."""
+    """An object inside `level` others, from members whose values are texts."""
     inner = f"\n{INDENT * (level + 1)}"
     content = ",".join(f"{inner}{quote(name)}: {text}" for name, text in members)
     return f"{{{content}\n{INDENT * level}}}"
@@ -389,7 +387,7 @@ def _write_rows(name: str, array: np.ndarray, level: int) -> list[str]:
 
 
 def _write_column(output: tuple[str, np.ndarray], level: int) -> str:
-    """The text of a whole output, one value a line."""
+    """The text of a whole output, with each value on a line of its own."""
     name, array = output
     texts = _write_values(name, array, level + array.ndim)
     for axis in reversed(range(array.ndim)):
@@ -402,7 +400,7 @@ def _write_column(output: tuple[str, np.ndarray], level: int) -> str:
 
 
 def _groups(texts: list[str], rows: int, shape: tuple[int, ...], axis: int) -> Iterator[list[str]]:
-    """The texts of the entries along `axis`, one list after the other, of `rows` tensors of `shape`."""
+    """The texts of `rows` tensors of `shape`, in lists of those that lie along `axis`."""
     size = shape[axis]
     return (texts[i * size : (i + 1) * size] for i in range(rows * math.prod(shape[:axis])))
 
@@ -426,4 +424,4 @@ def _write_values(name: str, array: np.ndarray, level: int) -> list[str]:
 
 
 _UNWRITABLE: Final = {"float16": "half"}
-"""TensorFlow's name for a dtype, where NumPy's is another."""
+"""TensorFlow's names of dtypes that NumPy calls otherwise."""

@@ -39,7 +39,7 @@ class JsonObject:
         return any(key == name for key, _ in self.members)
 
     def __getitem__(self, name: str) -> JsonValue:
-        """The value of `name`: the first, where there are several."""
+        """The value of `name`, and the first one if there are several."""
         for key, value in self.members:
             if key == name:
                 return value
@@ -59,7 +59,7 @@ def encode(text: str) -> bytes:
 
 
 def decode(data: bytes) -> str:
-    """The text of bytes that need not be UTF-8."""
+    """The text of bytes, which may be no UTF-8."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -86,8 +86,9 @@ def type_name(value: JsonValue) -> str:
 def parse(body: bytes) -> JsonValue:
     """Reads a document.
 
-    The standard library's parser, written in C, reads what both take in the same way. What it refuses, or
-    might take where RapidJSON does not (lone surrogates), goes through `_Reader`, which is slow and exact.
+    The standard library's parser, which is fast, reads the documents that it and RapidJSON read alike. `_Reader`, which
+    is slow and exact, reads those that it refuses, and those with surrogates, which it accepts more freely than
+    RapidJSON.
 
     Raises:
         StatusError: the body is not JSON; the message is RapidJSON's, with the byte offset.
@@ -144,8 +145,7 @@ _ESCAPED: Final = {
 class _Reader:
     """RapidJSON's parser with `kParseNanAndInfFlag`: the same documents, the same errors at the same offsets.
 
-    Each byte is one character of `text`, so that positions are byte offsets; a NUL after the last stands
-    for the end, as it does in RapidJSON.
+    Each byte is one character of `text`, so that positions are byte offsets. A NUL marks the end, as in RapidJSON.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -331,8 +331,8 @@ def quote(text: str) -> str:
 def format_decimals(values: np.ndarray) -> list[str]:
     """Each of the float32 or float64 values as TensorFlow Serving writes it.
 
-    Six significant digits where they give the value back, else as many as always do (9 and 17); `.0` after
-    a whole number that is not in scientific notation.
+    Six significant digits if they give the value back, else as many as always give it back: 9 for float32, 17 for
+    float64. A whole number that is not in scientific notation ends in `.0`.
 
     Args:
         values: floats of any shape.
@@ -358,7 +358,7 @@ def _without_point(text: str) -> str:
 
 
 def write(value: JsonValue) -> str:
-    """A value as TensorFlow Serving prints it in its errors: indented objects, arrays on one line."""
+    """A value as TensorFlow Serving prints it in its errors: objects indented, arrays on one line."""
     if isinstance(value, float):
         in_float_range = abs(value) <= float(np.finfo(np.float32).max)
         return format_decimals(np.array([value], np.float32 if in_float_range else np.float64))[0]
@@ -396,7 +396,7 @@ def _write(value: JsonValue, level: int, pieces: list[str]) -> bool:
 
 
 def _shortest(value: float) -> str:
-    """The shortest text that gives a finite double back, with RapidJSON's rules for the exponent."""
+    """The shortest text from which a finite double can be read back, with RapidJSON's rules for the exponent."""
     if value == 0:
         return "-0.0" if math.copysign(1, value) < 0 else "0.0"
     sign = "-" if value < 0 else ""

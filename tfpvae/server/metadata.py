@@ -13,7 +13,7 @@ from tfpvae.server.servable import Servable
 
 
 def write_message(message: Mapping[str, Any]) -> str:
-    """A message as protobuf prints it: one space a level, and a line feed at the end."""
+    """A message as protobuf prints it: indented by one space for each level, with a line feed at the end."""
     return json.dumps(message, indent=1, ensure_ascii=False) + "\n"
 
 

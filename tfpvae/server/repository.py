@@ -31,18 +31,18 @@ class VersionPolicy:
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def wanted(self, present: set[int]) -> set[int]:
-        """Those of the versions that are on disk which should be loaded."""
+        """The versions that should be loaded, out of those that are on disk."""
         return present & set(self.versions) if self.versions else set(sorted(present)[-1:])
 
 
 @dataclass(frozen=True)
 class VersionState:
-    """What has become of a version: one entry of the answer to `GET /v1/models/<model>`.
+    """The state of a version: one entry of the answer to `GET /v1/models/<model>`.
 
     Attributes:
         state: "LOADING", "AVAILABLE" or "END".
-        code: why a version that could not be loaded could not.
-        message: the same, in words.
+        code: why a version could not be loaded.
+        message: the same in words.
     """
 
     state: str
@@ -61,10 +61,9 @@ class _Model:
         self._failed: dict[int, _Fingerprint] = {}
 
     def update(self, present: Mapping[int, Path]) -> None:
-        """Loads the versions that are wanted and not loaded, then drops those that are loaded and not wanted.
+        """Loads the wanted versions that are missing, then drops the loaded ones that are not wanted.
 
-        The old version stays while no new one could be loaded. One that failed is tried again when its
-        files change.
+        The old version stays until a new one is loaded. A version that failed is tried again when its files change.
         """
         wanted = self.policy.wanted(set(present))
         for version in sorted(wanted - self.servables.keys()):
@@ -126,26 +125,26 @@ class Repository:
         return {name: dict(model.servables) for name, model in self._models.items()}
 
     def poll(self) -> None:
-        """Looks at the folder, loads what is new and drops what is gone."""
+        """Looks at the folder, loads new versions and drops those that are gone."""
         with self._polling:
-            found = find_models(self.directory)
-            for name in found.keys() - self._models.keys():
+            on_disk = find_models(self.directory)
+            for name in on_disk.keys() - self._models.keys():
                 model = _Model(name, self._policies.get(name, VersionPolicy()))
                 self._models = {**self._models, name: model}
             for name, model in self._models.items():
-                model.update(found.get(name, {}))
+                model.update(on_disk.get(name, {}))
 
     def states(self, model: str) -> dict[int, VersionState]:
-        """What has become of each version of a model, the highest first; empty for a model unknown."""
+        """The state of each version of a model, the highest first; empty for an unknown model."""
         if model not in self._models:
             return {}
         return dict(sorted(self._models[model].states.items(), reverse=True))
 
     def find(self, model: str, version: int | None = None, label: str | None = None) -> Servable:
-        """The servable of a request: the version asked for, or that of the label, or the highest.
+        """The servable of a request: of the version or the label that it names, or else the highest version.
 
         Raises:
-            StatusError: it is not served.
+            StatusError: no such version is served.
         """
         entry = self._models.get(model)
         if label is not None:
@@ -184,10 +183,10 @@ _Fingerprint = frozenset[tuple[str, int, int]]
 
 def _fingerprint(path: Path) -> _Fingerprint:
     """Name, size and time of every file of a version: it changes while the version is being written."""
-    found = set()
+    files = set()
     for file in path.rglob("*"):
         # Links may dangle, and files vanish while they are looked at.
         with suppress(OSError):
             stat = file.stat()
-            found.add((str(file), stat.st_size, stat.st_mtime_ns))
-    return frozenset(found)
+            files.add((str(file), stat.st_size, stat.st_mtime_ns))
+    return frozenset(files)

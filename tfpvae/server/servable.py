@@ -25,7 +25,8 @@ class ServedSignature:
         inputs: TensorFlow's name for the dtype of each input ("float", "int64", ...), by name.
         outputs: the names of the outputs.
         definition: the `SignatureDef`.
-        compiled: where it calls a function that XLA must compile, which is refused; None where it does not.
+        compiled: the place where it calls a function that XLA must compile, which the server refuses; None if there is
+            none.
     """
 
     inputs: Mapping[str, str]
@@ -37,10 +38,9 @@ class ServedSignature:
 class Servable:
     """A SavedModel, loaded as TensorFlow Serving loads it: into a graph and a session of its own.
 
-    The loader is that of TensorFlow 1, as in TensorFlow Serving. A SavedModel that `tf.saved_model.load`
-    reads may still fail there ("Could not find variable ..."), and must fail here in the same way. The
-    session closes with the last reference to the servable, so that requests under way on a version that is
-    being replaced come to their end.
+    It uses the loader of TensorFlow 1, as TensorFlow Serving does. A SavedModel that `tf.saved_model.load` reads may
+    fail there ("Could not find variable ..."), and must fail here in the same way. The session closes with the last
+    reference to the servable, so that running requests end normally when a version is replaced.
 
     Args:
         version: the version's number.
@@ -102,8 +102,8 @@ class Servable:
         return {key: np.asarray(output) for key, output in zip(signature.outputs, outputs, strict=True)}
 
     def _callable(self, signature: ServedSignature) -> Any:
-        # Neither `Session.run` nor `Session.make_callable` will do: both check the shapes of what is fed,
-        # in other words than TensorFlow Serving's, and rewrite the messages of errors.
+        # `Session.run` and `Session.make_callable` check the shapes of the inputs with other messages than TensorFlow
+        # Serving's, and rewrite the messages of errors.
         return self._session._make_callable_from_options(
             config_pb2.CallableOptions(
                 feed=[signature.definition.inputs[name].name for name in signature.inputs],
@@ -113,7 +113,7 @@ class Servable:
 
 
 def status_of(error: tf.errors.OpError) -> StatusError:
-    """An error of TensorFlow's as the error that the client gets."""
+    """The error that the client gets for an error of TensorFlow."""
     return StatusError(Code(error.error_code), error.message)
 
 

@@ -1,4 +1,4 @@
-"""Runs the application on a port: until it is stopped, or for the time of a `with` block."""
+"""Runs the application on a port: until it is interrupted, or while a `with` block runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfpvae.server.repository import Repository, VersionPolicy
 from tfpvae.signatures import SIGNATURES
 
 _GRACE_SECONDS: Final = 5
-"""How long requests under way may take after the server was told to stop, in seconds."""
+"""Seconds that running requests may still take once the server is told to stop."""
 
 
 def serve(
@@ -31,7 +31,7 @@ def serve(
     *,
     policies: Mapping[str, VersionPolicy] | None = None,
 ) -> None:
-    """Serves a folder of models until interrupted; once it is ready, prints its address and a request to try.
+    """Serves a folder of models until it is interrupted. When it is ready, it prints its address and a request to try.
 
     Args:
         models_directory: a folder of models (`models/digits/1/saved_model.pb`), or of one
@@ -114,7 +114,7 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def _imports_not_collected() -> Iterator[None]:
-    """Keeps the garbage collector from walking all that importing TensorFlow left, 0.25 s in large requests."""
+    """Keeps the garbage collector from walking TensorFlow's objects, which takes 0.25 s in large requests."""
     gc.freeze()
     try:
         yield

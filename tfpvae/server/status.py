@@ -1,4 +1,4 @@
-"""The outcomes of a request, under TensorFlow's names, and the HTTP statuses that they are answered with."""
+"""TensorFlow's status codes, and the HTTP status of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tfpvae.errors import TfpvaeError
 
 
 class Code(IntEnum):
-    """TensorFlow's status codes, under their numbers there."""
+    """TensorFlow's status codes, with their numbers."""
 
     OK = 0
     CANCELLED = 1
@@ -53,11 +53,11 @@ HTTP_STATUS: Final = {
 
 
 class StatusError(TfpvaeError):
-    """A request that ends in an error, which is answered and goes no further.
+    """The error that a request is answered with.
 
     Attributes:
         code: the kind of error.
-        message: what the client is told.
+        message: the text that the client gets.
     """
 
     def __init__(self, code: Code, message: str) -> None:
@@ -67,5 +67,5 @@ class StatusError(TfpvaeError):
 
 
 def invalid(message: str) -> StatusError:
-    """The error of a request that is wrong in itself."""
+    """The error of a request that is wrong."""
     return StatusError(Code.INVALID_ARGUMENT, message)

@@ -1,4 +1,4 @@
-"""Training runs in directories of their own: configured, resumable, never overwritten by accident.
+"""Training runs, each in a directory of its own, that can be resumed and are not overwritten by accident.
 
 Importing this package loads no TensorFlow: settings and run directories can be checked without it.
 """

@@ -1,4 +1,4 @@
-"""Adam as one operation of TensorFlow's."""
+"""Adam as one operation of TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from tfpvae.layers.base import register
 
 @register
 class FusedAdam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam`, whose update of a variable is one kernel in place of a dozen [KB15].
+    """`keras.optimizers.Adam` with one kernel for the update of a variable in place of a dozen [KB15].
 
-    The same numbers up to rounding. On a CPU the small operations of Keras's own Adam take a quarter of the time of a
-    dense VAE's step. Under a distribution strategy, and for sparse gradients, it is Keras's own.
+    It computes the same numbers up to rounding. On a CPU the small operations of Keras's Adam take a quarter of the
+    time of a training step of a dense VAE. Under a distribution strategy, and for sparse gradients, it runs Keras's
+    operations.
 
     Args:
-        learning_rate, beta_1, beta_2, epsilon, **kwargs: those of `keras.optimizers.Adam`.
+        learning_rate, **kwargs: the arguments of `keras.optimizers.Adam`.
 
     Raises:
-        ModelError: `amsgrad` was asked for.
+        ModelError: `amsgrad` is set.
     """
 
     def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Callbacks that watch a model while it trains: collapse, log p(x) of held-out data, samples.
+"""Callbacks that watch a model during training: collapse, log p(x) of held-out data, samples.
 
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
 """
@@ -20,17 +20,16 @@ from tfpvae.images import save_png
 
 
 class CollapseAlarm(keras.callbacks.Callback):
-    """Warns, once, when latents die: when their posterior means no longer move with x [BGS16, section 5].
+    """Warns once when latents collapse: when their posterior means no longer depend on x [BGS16, section 5].
 
-    The number of active units is counted after each epoch, and put into the logs as `active_units`, where the history
-    and callbacks that come later in the list see it.
+    It counts the active units after each epoch, and adds the number to the logs as `active_units`, for the history and
+    for callbacks that come later in the list.
 
     Args:
         x: held-out data `[N, *event_shape]`; a few hundred examples are enough.
-        at_least: how many latents must stay active; None is half of the most that have been active, and at least one.
+        at_least: how many latents must stay active; None is half of the most that were active so far, and at least one.
         threshold: the variance of the posterior mean above which a latent is active.
-        start_from_epoch: how many epochs may pass before it warns: at the start of training few latents may be active
-            yet.
+        start_from_epoch: how many epochs pass before it may warn: at the start of training few latents are active.
         y: of a conditional model, one for each row of x or one for all.
 
     Raises:
@@ -62,10 +61,10 @@ class CollapseAlarm(keras.callbacks.Callback):
         if self.warned or epoch < self.start_from_epoch or count >= wanted:
             return
         self.warned = True
-        before = f", of {self.most} that have been" if self.most > count else ""
+        before = f", after {self.most} before" if self.most > count else ""
         warnings.warn(
             f"Posterior collapse: after epoch {epoch + 1} only {count} of {self.model.latent_size} latents are "
-            f"active{before}. The others say nothing of x, and rarely come back. Warm the KL up "
+            f"active{before}. The others carry no information about x, and rarely become active again. Warm the KL up "
             "(tfpvae.schedules.KLWarmUp), give each latent free bits (tfpvae.objectives.FreeBits), or weaken the "
             "decoder.",
             stacklevel=2,
@@ -75,8 +74,8 @@ class CollapseAlarm(keras.callbacks.Callback):
 class LogMarginalEstimate(keras.callbacks.Callback):
     """log p(x) of held-out data by importance sampling, every n epochs: `val_log_marginal` in the logs, in nats.
 
-    Between the epochs that measure it the last value stays in the logs, so that every epoch of the history has one.
-    Whatever reads it must come after this callback in the list; the history always does. To stop early on it:
+    In the other epochs the logs keep the last value, so that every epoch of the history has one. Callbacks that read it
+    must come later in the list; the history always does. To stop early by it:
 
     ```python
     vae.fit(x, epochs=1000, callbacks=[
@@ -85,14 +84,15 @@ class LogMarginalEstimate(keras.callbacks.Callback):
     ])
     ```
 
-    `patience` counts epochs, and should be a multiple of `every`. The draws are the same each time, so that what
-    changes is the model.
+    `patience` counts epochs, and should be a multiple of `every`. The draws are the same each time, so that changes
+    come from the model.
 
     Args:
-        x: held-out data `[N, *event_shape]`. The decoder sees each example `samples` times: a few hundred will do.
+        x: held-out data `[N, *event_shape]`. The decoder computes each example `samples` times: a few hundred are
+            enough.
         samples: how many draws for each example.
         every: n; the first epoch is measured, and every n-th after it.
-        seed: of the first example.
+        seed: the seed of the first example.
         y: of a conditional model, one for each row of x or one for all.
 
     Raises:
@@ -114,7 +114,7 @@ class LogMarginalEstimate(keras.callbacks.Callback):
         self.last = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # Also at the first epoch of a `fit` that goes on with `initial_epoch`: every epoch has a value.
+        # Measured at the first epoch of a `fit` with `initial_epoch` too, so that every epoch has a value.
         if self.last is None or epoch % self.every == 0:
             estimate = importance_log_marginal(self.model, self.x, self.samples, self.seed, y=self.y)
             self.last = float(estimate.log_marginal.mean())
@@ -123,18 +123,17 @@ class LogMarginalEstimate(keras.callbacks.Callback):
 
 
 class SamplePictures(keras.callbacks.Callback):
-    """Draws samples of the model as it trains: `samples-0001.png` after the first epoch, and so on.
+    """Draws samples of the model during training: `samples-0001.png` after the first epoch, and so on.
 
-    The seeds are the same each time: the same latents, as the model comes to see them.
+    The seeds are the same each time, so that the pictures show the same latents.
 
     Args:
-        directory: where to; it is made.
-        every: how many epochs from one picture to the next; the last epoch has one too.
+        directory: where to write the pictures; it is created.
+        every: how many epochs lie between two pictures; the last epoch has one too.
         n: how many samples.
-        seed: of the first sample.
-        x: images `[N, H, W, C]` to draw with their reconstructions as well, as `reconstructions-0001.png`; None draws
-            none.
-        y: of a conditional model, what the samples, and the images x, are given: one for all.
+        seed: the seed of the first sample.
+        x: images `[N, H, W, C]` to draw beside their reconstructions, as `reconstructions-0001.png`; None draws none.
+        y: for a conditional model, the condition of all samples and of all images x.
 
     Raises:
         ModelError: `every` or `n` is not an integer of at least 1.

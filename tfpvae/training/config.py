@@ -1,4 +1,4 @@
-"""What a run is trained with."""
+"""The settings of a run."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ BINARIZE: Final = ("auto", *Binarize)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a run computes.
+    """All settings that decide what a run computes.
 
     Attributes:
         data: a data set's name, or the path of an array file or a folder of images; see `tfpvae.data.load`.
-        binarize: "none", "static" or "dynamic"; "auto" becomes dynamic for a Bernoulli likelihood, none for others.
+        binarize: "none", "static" or "dynamic"; "auto" means dynamic for a Bernoulli likelihood, none for others.
         model: "mlp" (dense layers) or "conv" (convolutions).
         latent: D, the number of latent dimensions.
         likelihood: "bernoulli" or "normal".
         prior: "standard", "mixture", "vamp" or "flow".
-        k: draws of the bound: 1 is the ELBO, more the importance-weighted bound.
-        beta: the factor of the KL, reached after `kl_warm_up`.
-        kl_warm_up: training steps over which that factor rises from 0.
+        k: draws of the bound: 1 is the ELBO, more are the importance-weighted bound.
+        beta: the weight of the KL once `kl_warm_up` is over.
+        kl_warm_up: training steps over which that weight rises from 0.
         epochs: passes over the training data.
         batch_size: examples per step.
-        learning_rate: Adam's, at the start; it falls to zero along a cosine.
-        seed: of the weights, the order of the data and every draw.
+        learning_rate: Adam's learning rate at the start; it falls to zero along a cosine.
+        seed: the seed of the weights, the order of the data and every draw.
     """
 
     data: str
@@ -70,7 +70,7 @@ class TrainConfig:
             object.__setattr__(self, "data", str(Path(self.data).resolve()))
 
     def objective(self) -> Objective:
-        """What the run maximises."""
+        """The bound that the run maximises."""
         from tfpvae.objectives import Elbo, Iwae
         from tfpvae.schedules import KLWarmUp
 
@@ -91,5 +91,5 @@ class TrainConfig:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings by name, as JSON takes them."""
+        """The settings by name, as `json` can write them."""
         return dataclasses.asdict(self)

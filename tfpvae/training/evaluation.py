@@ -29,24 +29,25 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measures the run's model on its test images.
 
-    Binary images and the z are drawn from the run's seed: the same call gives the same numbers. As many training images
-    as test images are measured too, to see whether the model overfits.
+    Binary images and z are drawn from the run's seed: the same call gives the same numbers. As many training images are
+    measured as test images, to see whether the model overfits.
 
     Args:
         run: the run.
-        progress: called with what is being done.
-        samples: how many draws for each image to estimate log p(x) by; 0 leaves it out.
+        progress: called with a line for each step.
+        samples: how many draws for each image estimate log p(x); 0 leaves the estimate out.
         images: how many test images, at most; None takes all.
         report: a directory to write a report with pictures to.
-        overwrite: whether to replace the report that is there.
+        overwrite: whether to replace the report that the directory holds.
 
     Returns:
-        What `tfpvae.evaluate.measure` finds, by name, as JSON takes it: `elbo`, `log_likelihood`, `kl` and so on in
-        nats per image, `n`, the number of images, and `findings`, what `tfpvae.evaluate.diagnose` says of it.
+        The measurements of `tfpvae.evaluate.measure` by name, as `json` can write them: `elbo`, `log_likelihood`, `kl`
+        and so on in nats per image; `n`, the number of images; and `findings`, those of `tfpvae.evaluate.diagnose`.
 
     Raises:
-        RunError: `images` is no integer of at least 1, the report's directory is not free, or the run cannot be read.
-        ModelError: `samples` is no integer of 0 or more.
+        RunError: `images` is not an integer of at least 1, the report's directory is not free, or the run cannot be
+            read.
+        ModelError: `samples` is not an integer of at least 0.
     """
     check_measurement(samples, images, report, overwrite)
     vae, loaded = run.model(), run.data()

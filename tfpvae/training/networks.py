@@ -18,17 +18,17 @@ ImageShape = tuple[int, int, int]
 
 MIN_PIXEL_SCALE: Final = 0.01
 """The least standard deviation of a pixel under the normal likelihood, about two and a half steps of 8-bit grey. A
-density has no upper bound: where a pixel is the same in every image, its scale would fall to zero and its
-log-likelihood rise for ever."""
+density has no upper bound: if a pixel is the same in every image, its scale would fall to zero and its log-likelihood
+would rise without limit."""
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How a decoder ends.
+    """The likelihood of a decoder.
 
     Attributes:
-        heads: how many numbers each pixel takes.
-        layer: makes the distribution layer for an event shape.
+        heads: how many parameters each pixel has.
+        layer: builds the distribution layer for an event shape.
     """
 
     heads: int
@@ -47,7 +47,7 @@ PRIORS: Final[dict[str, Callable[[int], Prior | None]]] = {
     "vamp": lambda latent: VampPrior(components=500),
     "flow": lambda latent: FlowPrior(latent),
 }
-"""Makes p(z) for D latents; None is N(0, I)."""
+"""Builds p(z) for D latents; None is N(0, I)."""
 
 
 def _pixel_parameters(heads: list[keras.KerasTensor]) -> keras.KerasTensor:
@@ -108,7 +108,7 @@ def conv(
     h = keras.layers.Reshape(small)(keras.layers.Dense(math.prod(small), "relu")(h))
     for n in reversed(filters):
         h = keras.layers.Conv2DTranspose(n, 3, strides=2, padding="same", activation="relu")(h)
-    # Two doublings of a side rounded up to a multiple of four: what is over is cut off.
+    # Two doublings give sides that are multiples of four: the rest is cut off.
     h = keras.layers.Cropping2D(((0, 4 * small[0] - height), (0, 4 * small[1] - width)))(h)
     heads = [
         keras.layers.Flatten()(keras.layers.Conv2D(channels, 3, padding="same")(h)) for _ in range(likelihood.heads)

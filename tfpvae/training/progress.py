@@ -1,4 +1,4 @@
-"""A short line an epoch, with a bar on a terminal."""
+"""The progress of training: a line for each epoch, with a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ REDRAW_SECONDS = 0.1
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows the bound as training goes on, in lines of less than 80 columns.
+    """Shows the bound during training, in lines of less than 80 columns.
 
-    On a terminal the line of the current epoch is redrawn with a bar; elsewhere each epoch is one line at its end.
+    On a terminal it redraws the line of the current epoch with a bar; elsewhere it writes one line at the end of an
+    epoch.
 
     Args:
         out: where to write.

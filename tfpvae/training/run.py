@@ -1,4 +1,4 @@
-"""A run's directory: what is in it, and how it is opened."""
+"""The directory of a run: what it holds, and how to open it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Run:
 
     Attributes:
         path: its directory.
-        config: what it is trained with.
+        config: its settings.
         image_shape: `(H, W, C)` of the images that it is trained on.
     """
 
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def model_path(self) -> Path:
-        """The model, with its optimizer, as of the last epoch saved."""
+        """The file of the model and its optimizer, from the last saved epoch."""
         return self.path / MODEL
 
     def check_model(self) -> None:
@@ -60,7 +60,7 @@ class Run:
         """Loads the model.
 
         Raises:
-            RunError: there is none, or it cannot be read.
+            RunError: there is no model, or it cannot be read.
         """
         self.check_model()
         import keras
@@ -71,7 +71,7 @@ class Run:
             raise RunError(f"{self.model_path} cannot be read: {error}") from error
 
     def history(self) -> dict[str, list[float]]:
-        """The values of each epoch by metric, as in the `history` that `fit` returns; empty before the first is saved.
+        """The values of each epoch by metric, as in the `history` that `fit` returns; empty before an epoch is saved.
 
         Raises:
             RunError: the file cannot be read.
@@ -90,7 +90,7 @@ class Run:
 
         Raises:
             DataError: it cannot be read.
-            RunError: its images are not of the shape that the run was trained on.
+            RunError: its images have another shape than those that the run was trained on.
         """
         images = load(self.config.data)
         if self.image_shape is not None and images.image_shape != self.image_shape:
@@ -119,7 +119,7 @@ def open_run(path: str | Path) -> Run:
     """Opens a run's directory.
 
     Raises:
-        RunError: it is none.
+        RunError: the directory holds no run, or its settings cannot be read.
     """
     path = Path(path)
     try:
@@ -155,15 +155,15 @@ def check_measurement(samples: int, images: int | None, report: str | Path | Non
 
 
 def create_run(path: Path, config: TrainConfig, about: dict[str, Any]) -> Run:
-    """Makes a run's directory, in place of an older run's files if there are any.
+    """Creates the directory of a run, and removes the files of an older run.
 
     Args:
         path: the directory.
-        config: what the run is trained with.
-        about: what else belongs to its record: versions, the data's shape.
+        config: the settings of the run.
+        about: the rest of its record: versions, and the shape of the data.
 
     Raises:
-        RunError: the directory cannot be made.
+        RunError: the directory cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def create_run(path: Path, config: TrainConfig, about: dict[str, Any]) -> Run:
 
 
 def write_config(path: Path, config: TrainConfig, about: dict[str, Any]) -> Run:
-    """Writes a run's configuration, in place of an older one."""
+    """Writes the settings of a run, in place of older ones."""
     write_json(path / CONFIG, {"train": config.to_json()} | about)
     return Run(path, config, tuple(about["data"]["image_shape"]))
 

@@ -36,7 +36,7 @@ from tfpvae.training.run import (
 )
 
 SAVE_EVERY: Final = 10.0
-"""Seconds between saved epochs, at least: an interrupted run loses no more than that, and short epochs stay short."""
+"""The least time between two saved epochs, in seconds. An interrupted run loses no more than that, and an epoch."""
 
 
 def train(
@@ -47,17 +47,16 @@ def train(
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
-    """Trains a run, and leaves in its directory the configuration, the model, the history and pictures.
+    """Trains a run, and writes the settings, the model, the history and pictures into its directory.
 
-    Everything is checked before the directory is touched. The model is saved while it trains, so that a run that was
-    interrupted can be resumed from the last saved epoch; the order of the data then differs from that of a run that
-    was not.
+    Everything is checked before the directory is changed. The model is saved during training, so that an interrupted
+    run can be resumed from the last saved epoch. The order of the data then differs from that of an uninterrupted run.
 
     Args:
-        config: what to train; with `resume`, its `epochs` may be more than before, the rest must be as it was.
+        config: the settings. With `resume` only `epochs` may differ from those of the run.
         out: the run's directory.
-        overwrite: whether to replace a run that is there.
-        resume: whether to go on with the run that is there.
+        overwrite: whether to replace the run that the directory holds.
+        resume: whether to go on with the run that the directory holds.
         callbacks: more callbacks, such as `Progress`.
 
     Returns:
@@ -65,7 +64,7 @@ def train(
 
     Raises:
         DataError: the data cannot be used.
-        RunError: the directory holds a run and neither `overwrite` nor `resume` is given, or there is none to resume.
+        RunError: the directory holds a run and neither `overwrite` nor `resume` is set, or there is no run to resume.
     """
     out = Path(out)
     if overwrite and resume:
@@ -144,7 +143,7 @@ class _Save(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         if epoch + 1 == self.epochs or time.monotonic() - self.saved >= SAVE_EVERY:
-            # The history first: a run that stops between the two knows by the model how many epochs count.
+            # The history comes first: if the run stops between the two, the model tells how many epochs count.
             write_json(self.run.path / HISTORY, self.history)
             save_model(self.model, self.run.model_path)
             self.saved = time.monotonic()
@@ -153,8 +152,8 @@ class _Save(keras.callbacks.Callback):
 def _warn_of_grey(config: TrainConfig, images: ImageData) -> None:
     if config.likelihood == "bernoulli" and config.binarize == Binarize.NONE and not is_binary(images.x_train):
         warnings.warn(
-            "The images are grey and the likelihood is Bernoulli: log p(x|z) is then a cross-entropy, and the ELBO not "
-            "to be compared with others. Use --binarize dynamic, or --likelihood normal.",
+            "The images are grey and the likelihood is Bernoulli: log p(x|z) is then a cross-entropy, and the ELBO "
+            "cannot be compared with others. Use --binarize dynamic, or --likelihood normal.",
             stacklevel=3,
         )
 
