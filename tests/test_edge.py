@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 from tfpvae.client import Client, ClientError, NotFoundError, RequestError, Sampler, ServerError
 from tfpvae.edge import Decoder
 from tfpvae.errors import MissingExtraError
+from tfpvae.manifest import Condition, read_manifest, write_manifest
 
 HEADER = '<ir_version: 10, opset_import: ["": 18]>'
 WEIGHT = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 12)
@@ -253,12 +255,16 @@ def test_labels_are_refused_as_the_manifest_says(tmp_path: Path) -> None:
     nodes = "f = Cast<to=1>(y) column = Unsqueeze(f, last) mean = Add(z, column)"
     write_graph(tmp_path / "onnx" / "decode.onnx", "float[B, 2] z, int64[B] y", "float[B, 2] mean", nodes)
     np.testing.assert_allclose(Decoder(tmp_path).decode(Z, 9), Z + 9, rtol=1e-6)
-    (tmp_path / "manifest.json").write_text('{"condition": {"dtype": "int64", "num_classes": 3}}', encoding="utf-8")
+    manifest = read_manifest(Path(__file__).parent / "goldens" / "conditional" / "1")
+    write_manifest(replace(manifest, condition=Condition("int64", (None,), 3)), tmp_path)
     np.testing.assert_allclose(Decoder(tmp_path).decode(Z, [2, 0]), Z + np.array([[2], [0]]), rtol=1e-6)
     with pytest.raises(RequestError, match=r"y must be labels below 3, from 0. Received: 9"):
         Decoder(tmp_path).decode(Z, [2, 9])
     with pytest.raises(RequestError, match=r"y must be integer labels.*float32"):
         Decoder(tmp_path).decode(Z, [2.0, 1.0])
+    (tmp_path / "manifest.json").write_text('{"format": 1}', encoding="utf-8")
+    with pytest.raises(ServerError, match=r"manifest.json: signatures must be"):
+        Decoder(tmp_path)
 
 
 def test_unknown_signature_lists_the_known(graphs: Path) -> None:

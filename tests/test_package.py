@@ -15,7 +15,19 @@ ROOT = Path(tfpvae.__file__).parent
 
 # DESIGN.md, "The library": a module imports only from earlier groups, or from its own package.
 LAYOUT = [
-    {"_registry", "errors", "_extras", "checks", "files", "_lazy", "_directories", "signatures", "images"},
+    {
+        "_registry",
+        "errors",
+        "_extras",
+        "checks",
+        "files",
+        "_lazy",
+        "_directories",
+        "signatures",
+        "images",
+        "records",
+        "manifest",
+    },
     {"random", "schedules"},
     {"layers"},
     {"priors"},

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import numpy as np
 from tfpvae._extras import explain_missing
 from tfpvae.checks import one_of, positive_integer
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
-from tfpvae.errors import DataError, NotFoundError, RequestError, ServerError
+from tfpvae.errors import DataError, ManifestError, NotFoundError, RequestError, ServerError
 from tfpvae.images import to_png
-from tfpvae.signatures import CONDITION, MANIFEST, ONNX_DIRECTORY, PRECISIONS, graph_of
+from tfpvae.manifest import MANIFEST, read_manifest
+from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, PRECISIONS, graph_of
 
 
 class Decoder(Sampler):
@@ -44,7 +44,8 @@ class Decoder(Sampler):
         NotFoundError: there is no ONNX graph under `path`, or none in that precision; or (calls) none for that
             signature.
         RequestError: there is no such precision.
-        ServerError: (calls) ONNX Runtime cannot load the graph, or refuses the shape of the input.
+        ServerError: the manifest cannot be read; or (calls) ONNX Runtime cannot load the graph, or refuses the shape of
+            the input.
     """
 
     def __init__(
@@ -133,14 +134,14 @@ def _find_graphs(path: Path, precision: str) -> dict[str, Path]:
         folder = max(versions, key=lambda entry: int(entry.name))
     if (folder / ONNX_DIRECTORY).is_dir():
         folder /= ONNX_DIRECTORY
-    found = {graph_of(graph.name): graph for graph in sorted(folder.glob("*.onnx"))}
-    if found and precision not in {each for _, each in found}:
+    by_precision = {graph_of(graph.name): graph for graph in sorted(folder.glob("*.onnx"))}
+    if by_precision and precision not in {each for _, each in by_precision}:
         raise NotFoundError(
             f"{folder} holds no graphs in {precision}. An export keeps those that were faster than float32, and with "
             f'{precision} = "always" in its profile any; {MANIFEST} says why one was dropped.'
         )
-    graphs = {signature: graph for (signature, each), graph in found.items() if each == "float32"}
-    graphs |= {signature: graph for (signature, each), graph in found.items() if each == precision}
+    graphs = {signature: graph for (signature, each), graph in by_precision.items() if each == "float32"}
+    graphs |= {signature: graph for (signature, each), graph in by_precision.items() if each == precision}
     if not graphs:
         raise NotFoundError(
             f"{folder} holds no ONNX graphs. Expected a model's or a version's directory with graphs in "
@@ -150,12 +151,20 @@ def _find_graphs(path: Path, precision: str) -> dict[str, Path]:
 
 
 def _num_classes(folder: Path) -> int | None:
-    """What the manifest of the version that a folder of graphs belongs to says of its labels."""
-    try:
-        condition = json.loads((folder.parent / MANIFEST).read_text(encoding="utf-8")).get("condition")
-    except (OSError, ValueError, AttributeError):  # Graphs alone do as well.
+    """How many labels there are, by the manifest of the version that a folder of graphs belongs to.
+
+    None where they are not labels, or there is no manifest: graphs alone do as well.
+
+    Raises:
+        ServerError: there is a manifest, and it cannot be read.
+    """
+    if not (folder.parent / MANIFEST).is_file():
         return None
-    return condition.get("num_classes") if isinstance(condition, dict) else None
+    try:
+        condition = read_manifest(folder.parent).condition
+    except ManifestError as error:
+        raise ServerError(str(error)) from error
+    return None if condition is None else condition.num_classes
 
 
 def _png_files(images: np.ndarray) -> np.ndarray:

@@ -25,6 +25,10 @@ class ExportError(TfpvaeError):
     """An export that could not be made, or that does not compute what the model computes."""
 
 
+class ManifestError(ExportError):
+    """A version's `manifest.json` that cannot be read, of a newer format, or with something else than belongs there."""
+
+
 class ClientError(TfpvaeError):
     """The root of what `tfpvae.client` and `tfpvae.edge` raise."""
 

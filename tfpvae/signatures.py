@@ -13,8 +13,14 @@ Nothing here imports TensorFlow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+
+Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""Runs a signature by name on inputs by name."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class Signature:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...] | None
     meaning: str
+
+    @property
+    def gives_files(self) -> bool:
+        """Whether an output is a file's bytes, such as a PNG: its name then ends in `_bytes`."""
+        return any(output.endswith("_bytes") for output in self.outputs or ())
 
 
 SIGNATURES: Final[dict[str, Signature]] = {
@@ -78,12 +89,6 @@ DEFAULT_ALIAS_OF: Final = "decode"
 
 SAVED_MODEL: Final = "saved_model.pb"
 """The file of a version directory that holds the graph for TensorFlow Serving."""
-
-MANIFEST: Final = "manifest.json"
-"""The file of a version directory that says what is in it."""
-
-MANIFEST_FORMAT: Final = 1
-"""The form of that file: raised when a reader of an older one could misread it."""
 
 ONNX_DIRECTORY: Final = "onnx"
 """The folder of a version directory that holds one `<signature>.onnx` for each signature with an ONNX form."""

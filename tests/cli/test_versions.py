@@ -14,7 +14,7 @@ import pytest
 
 from tfpvae.cli import main
 from tfpvae.errors import ExportError
-from tfpvae.signatures import MANIFEST
+from tfpvae.manifest import MANIFEST
 
 SERVING = Path(__file__).parents[2] / "serving"
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tfpvae.errors import NotFoundError, RequestError
-from tfpvae.signatures import MANIFEST, OBSERVED_SIGNATURES, ONNX_DIRECTORY, SIGNATURES
+from tfpvae.manifest import MANIFEST
+from tfpvae.signatures import OBSERVED_SIGNATURES, ONNX_DIRECTORY, SIGNATURES
 
 KEPT = ("decode", "sample_latent", "sample_mean", "sample", "sample_png", "encode", "score")
 SEEDS, LABELS = np.arange(6), np.array([3, 0, 9, 1, 1, 7])
@@ -73,7 +74,7 @@ def test_the_manifest_and_the_metadata_say_what_y_is(version, client):
     for name in KEPT:
         assert manifest["signatures"][name]["inputs"]["y"] == {"dtype": "int64", "shape": [None]}
         assert client.metadata()[name].inputs["y"] == ("int64", (None,))
-    assert set(manifest["no_onnx"]) == {"sample_png"}
+    assert set(manifest["targets"]["onnx"]["left_out"]) == {"sample_png"}
 
 
 def test_samples_are_the_models_by_seed_and_label(sampler, model):

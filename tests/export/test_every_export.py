@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfpvae.signatures import MANIFEST, OBSERVED_SIGNATURES, SIGNATURES
+from tfpvae.manifest import MANIFEST
+from tfpvae.signatures import OBSERVED_SIGNATURES, SIGNATURES
 
 _spec = importlib.util.spec_from_file_location(
     "tests_export_layer_cases", Path(__file__).parents[1] / "layers" / "cases.py"
@@ -326,10 +327,10 @@ def check_export(model, absent, left_out, directory):
     assert manifest["absent"] == absent
     # ONNX has no PNG encoder, and lacks nothing else.
     assert export.onnx == tuple(name for name in present if name != "sample_png")
-    assert set(manifest["no_onnx"]) == {"sample_png"} & set(present)
+    assert set(manifest["targets"]["onnx"]["left_out"]) == {"sample_png"} & set(present)
     assert manifest["tolerance"] == 1e-5
     # LiteRT lacks some operators, most of them of densities and of mixtures.
-    assert set(export.litert) == set(present) - set(manifest["no_litert"])
+    assert set(export.litert) == set(present) - set(manifest["targets"]["litert"]["left_out"])
     assert {"decode", "likelihood", "encode", "reconstruct"} & set(present) <= set(export.litert)
     for signature in export.onnx:
         runtimes = {"SavedModel", "SavedModel (v1)", "ONNX Runtime"} | (

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from tfpvae.errors import ExportError
-from tfpvae.signatures import DEFAULT_ALIAS_OF, DEFAULT_SIGNATURE, MANIFEST, ONNX_DIRECTORY, SIGNATURES
+from tfpvae.manifest import MANIFEST
+from tfpvae.signatures import DEFAULT_ALIAS_OF, DEFAULT_SIGNATURE, ONNX_DIRECTORY, SIGNATURES
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 EDGE_SEEDS = np.array([0, 1, -1, -5, 2**31, 2**32, -(2**32) - 1, 2**63 - 1, -(2**63)], np.int64)
@@ -78,7 +79,7 @@ class TestWhatIsWritten:
 
     @pytest.mark.parametrize("name", IN_ONNX)
     def test_every_signature_but_the_png_has_an_onnx_graph(self, name, exported, manifest):
-        assert name in exported.onnx, manifest["no_onnx"]
+        assert name in exported.onnx, manifest["targets"]["onnx"]["left_out"]
 
     @pytest.mark.parametrize("name", IN_ONNX)
     def test_an_onnx_graphs_names_and_types_are_those_of_the_table(self, name, exported):
@@ -110,7 +111,7 @@ class TestWhatIsWritten:
         import tfpvae
         from tfpvae.random import ALGORITHM
 
-        assert manifest["format"] == 1
+        assert manifest["format"] == 2
         assert manifest["latent_size"] == 4
         assert manifest["event_shape"] == [8, 8, 1]
         assert manifest["likelihood"] == "IndependentBernoulli"
@@ -119,10 +120,10 @@ class TestWhatIsWritten:
         assert manifest["name"] == vae.name
         assert manifest["versions"]["tfpvae"] == tfpvae.__version__
         assert manifest["absent"] == {}
-        assert set(manifest["no_onnx"]) == set(ALL) - set(exported.onnx) >= NOT_IN_ONNX
+        assert set(manifest["targets"]["onnx"]["left_out"]) == set(ALL) - set(exported.onnx) >= NOT_IN_ONNX
         assert tuple(manifest["signatures"]) == ALL
         for name, signature in manifest["signatures"].items():
-            assert signature["onnx"] == (name in exported.onnx)
+            assert (name in manifest["targets"]["onnx"]["signatures"]) == (name in exported.onnx)
             assert signature["inputs"] == {
                 key: {"dtype": DTYPES[key], "shape": SHAPES[key]} for key in SIGNATURES[name].inputs
             }
@@ -304,12 +305,12 @@ class TestNothingWrongIsPublished:
 
     def test_where_onnx_is_wrong(self, vae, directory, monkeypatch, only):
         import tfpvae
-        from tfpvae.export import exporter
+        from tfpvae.export.targets import onnx
 
         only("decode", "sample_mean")
-        right = exporter.run_onnx
+        right = onnx.run_onnx
         alter, message = self.CHANGES["a value off"]
-        monkeypatch.setattr(exporter, "run_onnx", lambda folder: self.wrong(right(folder), alter))
+        monkeypatch.setattr(onnx, "run_onnx", lambda folder: self.wrong(right(folder), alter))
         with pytest.raises(ExportError, match="sample_mean.* in ONNX Runtime.*" + message):
             tfpvae.export_model(vae, directory)
         assert not directory.exists()
@@ -317,10 +318,11 @@ class TestNothingWrongIsPublished:
     @pytest.mark.parametrize("loader", ["run_v1", "run_v2"])
     def test_where_the_saved_model_is_wrong(self, loader, vae, directory, monkeypatch, only):
         import tfpvae
-        from tfpvae.export import Profile, exporter
+        from tfpvae.export import Profile
+        from tfpvae.export.targets import saved_model
 
         only("decode", "sample_mean")
-        right = getattr(exporter, loader)
+        right = getattr(saved_model, loader)
         alter, message = self.CHANGES["a value off"]
 
         @contextlib.contextmanager
@@ -329,7 +331,7 @@ class TestNothingWrongIsPublished:
                 yield self.wrong(run, alter)
 
         wrong = wrong_v1 if loader == "run_v1" else lambda folder: self.wrong(right(folder), alter)
-        monkeypatch.setattr(exporter, loader, wrong)
+        monkeypatch.setattr(saved_model, loader, wrong)
         with pytest.raises(ExportError, match="sample_mean.*SavedModel.*" + message):
             tfpvae.export_model(vae, directory, profile=Profile(onnx=False))
         assert not directory.exists()
@@ -420,7 +422,7 @@ class TestVersionsAndProfiles:
         assert not (export.path / ONNX_DIRECTORY).exists()
         assert (export.path / "assets.extra" / "tf_serving_warmup_requests").is_file()
         manifest = json.loads((export.path / MANIFEST).read_text())
-        assert not any(signature["onnx"] for signature in manifest["signatures"].values())
+        assert set(manifest["targets"]) == {"saved_model"}
 
     def test_each_part_can_be_left_out(self, vae, tmp_path, only):
         import tfpvae
@@ -535,7 +537,7 @@ class TestOtherModels:
         vae = build_vae(posterior=layers.MultivariateNormalTriL(4), likelihood=layers.IndependentNormal((8, 8, 1)))
         export = tfpvae.export_model(vae, tmp_path / "m")
         manifest = json.loads((export.path / MANIFEST).read_text())
-        assert set(export.onnx) | set(manifest["no_onnx"]) == set(export.signatures)
+        assert set(export.onnx) | set(manifest["targets"]["onnx"]["left_out"]) == set(export.signatures)
         assert {"decode", "sample"} <= set(export.onnx)
         in_onnx = run_onnx(export.path / ONNX_DIRECTORY)
         expected = vae.sample(seed=EDGE_SEEDS)

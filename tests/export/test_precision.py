@@ -11,7 +11,8 @@ import pytest
 
 from tfpvae.edge import Decoder
 from tfpvae.errors import ExportError, NotFoundError, RequestError
-from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY, PRECISIONS, graph_file, graph_of
+from tfpvae.manifest import MANIFEST
+from tfpvae.signatures import ONNX_DIRECTORY, PRECISIONS, graph_file, graph_of
 
 SEEDS = np.array([0, 1, -1, 7, 2**63 - 1, -(2**63)], np.int64)
 
@@ -29,7 +30,8 @@ def means_alone(only):
 def times(monkeypatch):
     """`times(float16=2.0, int8=0.5)`: how many times as fast as float32 the graphs are measured to be, with 16 rows."""
     from tfpvae.export import precision
-    from tfpvae.export.speed import ROWS, Timing
+    from tfpvae.export.speed import ROWS
+    from tfpvae.manifest import Timing
 
     def say(**speeds):
         def timed(runs, signature, inputs):
@@ -209,13 +211,14 @@ class TestWhatIsKept:
 
     def test_what_the_tools_cannot_write_is_told(self, vae, tmp_path, means_alone, monkeypatch):
         import tfpvae
-        from tfpvae.export import Profile, precision
+        from tfpvae.export import Profile
+        from tfpvae.export.targets import onnx
         from tfpvae.export.verification import verify
 
         def refuse(*args):
             raise RuntimeError("no such operator\nand more")
 
-        monkeypatch.setattr(precision, "write_int8", refuse)
+        monkeypatch.setattr(onnx, "write_int8", refuse)
         export = tfpvae.export_model(vae, tmp_path / "m", profile=Profile(float16="never", samples=False))
         assert {each.dropped for each in export.reduced} == {
             "ONNX Runtime's tools could not write it: no such operator"
@@ -229,8 +232,8 @@ class TestWhatIsKept:
 
         from tfpvae import layers
         from tfpvae.export.endpoints import endpoints
-        from tfpvae.export.precision import write_float16
         from tfpvae.export.targets.onnx import run_onnx, write_onnx
+        from tfpvae.export.targets.onnx_precision import write_float16
 
         last = layers.CategoricalMixtureOfOneHotCategorical(4, 3)
         decoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(15), last])
@@ -276,9 +279,9 @@ class TestVerify:
 
     def test_another_models_graph_is_found(self, all_kept, tmp_path, build_vae):
         from tfpvae.export.endpoints import endpoints
-        from tfpvae.export.precision import write_int8
         from tfpvae.export.repository.hashes import write_hashes
         from tfpvae.export.targets.onnx import write_onnx
+        from tfpvae.export.targets.onnx_precision import write_int8
         from tfpvae.export.verification import verify
 
         version = tmp_path / "digits" / "1"
@@ -339,7 +342,8 @@ class TestSpeed:
         assert order.index("long", 2) < len(order) - 1 - order[::-1].index("short")
 
     def test_the_fastest_is_recommended_with_its_difference(self):
-        from tfpvae.export.speed import Recommendation, Timing, recommend
+        from tfpvae.export.speed import recommend
+        from tfpvae.manifest import Recommendation, Timing
 
         timings = [
             Timing("decode", 1, "SavedModel", "float32", 300.0),

@@ -78,19 +78,18 @@ def record_of(run: Run) -> dict[str, Any]:
 def print_export(export: Export) -> None:
     """Prints how far each runtime is from Keras, how fast it is, and what was written."""
     from tfpvae.export.card import MODEL_CARD, SAMPLES
-    from tfpvae.export.targets.litert import LITERT
+    from tfpvae.export.targets.base import targets
 
     _print_differences(export)
     for line in _speed_lines(export):
         print(line)
     print(f"\nPublished {export.path}/")
-    if export.signatures:
-        print(f"  SavedModel      {', '.join(export.signatures)}")
-    if export.onnx:
-        kept = [graph_file(graph.signature, graph.precision) for graph in export.reduced if not graph.dropped]
-        print(f"  onnx/           {', '.join([*export.onnx, *(file.removesuffix('.onnx') for file in kept)])}")
-    if export.litert:
-        print(f"  {LITERT:<15} {', '.join(export.litert)}")
+    for target in targets():
+        names = export.targets.get(target.name, ())
+        kept = [each for each in export.reduced if each.target == target.name and each.dropped is None]
+        if names:
+            in_precision = [f"{each.signature}.{each.precision}" for each in kept]
+            print(f"  {target.files:<15} {', '.join([*names, *in_precision])}")
     for name, text in (
         (MODEL_CARD, "for people: what it is, how it was trained, how to call each signature"),
         (SAMPLES, "means by the seeds 0 to 63"),

@@ -12,7 +12,7 @@ from tfpvae.cli.terminal import Steps, load_tensorflow, no_steps, wrapped
 from tfpvae.errors import ExportError
 from tfpvae.export.repository.hashes import check_hashes
 from tfpvae.export.repository.versions import check_is_version
-from tfpvae.signatures import MANIFEST
+from tfpvae.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from tfpvae.export.verification import Verification

@@ -99,6 +99,43 @@ class Sampler(ABC):
         rows = as_rows("x", x)
         return self._all("score", **_with(y, x=rows), seed=as_seeds(len(rows), seed))
 
+    def call(
+        self,
+        signature: str,
+        n: int | None = None,
+        seed: Seeds = None,
+        *,
+        z: ArrayLike | None = None,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+    ) -> dict[str, np.ndarray]:
+        """A signature by its name, with the inputs that it takes: its outputs by name, each `[B, ...]`.
+
+        Signatures that a user registered have no method of their own, and are called by this.
+
+        Args:
+            signature: its name.
+            n: the number of rows, of a signature that takes seeds alone; as in `sample`.
+            seed: see the class; without z or x, None draws one.
+            z: latents `[B, D]`.
+            x: data `[B, ...]`.
+            y: the condition, see the class.
+        """
+        arrays = {}
+        if z is not None:
+            arrays["z"] = as_rows("z", z, ndim=2)
+        if x is not None:
+            arrays["x"] = as_rows("x", x)
+        if not arrays:
+            return self._all(signature, **_seeded(n, seed, y))
+        rows = len(next(iter(arrays.values())))
+        if n not in (None, rows):
+            raise RequestError(f"n must be the rows of z or x, where they are given. Received: n={n!r}, {rows} rows")
+        known = SIGNATURES.get(signature)
+        if seed is not None or (known is not None and "seed" in known.inputs):
+            arrays["seed"] = as_seeds(rows, seed)
+        return self._all(signature, **_with(y, **arrays))
+
     @abstractmethod
     def close(self) -> None:
         """Frees the transport's resources."""
@@ -174,13 +211,18 @@ def _z_or_x(z: ArrayLike | None, x: ArrayLike | None) -> dict[str, np.ndarray]:
 
 def _checked(signature: str, answer: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
     """The answer with its outputs as float32, int64, bool or bytes, once its names and rows are checked."""
-    expected = SIGNATURES[signature].outputs
+    expected = _outputs(signature)
     if not answer or (expected is not None and answer.keys() != set(expected)):
         raise ServerError(
             f"{signature} must answer {', '.join(expected or ['the parameters of a distribution'])}. "
             f"Received: {', '.join(sorted(answer)) or 'nothing'}"
         )
     return {name: _checked_output(f"{signature}: {name}", value, rows) for name, value in answer.items()}
+
+
+def _outputs(signature: str) -> tuple[str, ...] | None:
+    """The names of a signature's outputs; None where they are not known beforehand."""
+    return SIGNATURES[signature].outputs if signature in SIGNATURES else None
 
 
 def _checked_output(name: str, value: np.ndarray, rows: int) -> np.ndarray:

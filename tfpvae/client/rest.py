@@ -172,7 +172,7 @@ class Client(Sampler):
         return {name: [row[name] for row in predictions] for name in names}
 
     def _only_output(self, signature: str) -> str:
-        outputs = SIGNATURES[signature].outputs
+        outputs = SIGNATURES[signature].outputs if signature in SIGNATURES else None
         if outputs is None:
             # The parameters of a distribution have their own names. They are asked for each time: a version that was
             # loaded in between may have others.

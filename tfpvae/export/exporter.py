@@ -10,6 +10,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,30 +23,40 @@ import tfpvae
 from tfpvae.errors import ExportError
 from tfpvae.export.card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
-from tfpvae.export.parity import Example, Gap, check_parity, examples, examples_of
-from tfpvae.export.precision import REDUCIBLE, Reduced, reduce
+from tfpvae.export.parity import Example, check_parity, compare, examples, examples_of
+from tfpvae.export.precision import REDUCIBLE, reduce
 from tfpvae.export.profile import Profile
 from tfpvae.export.repository.hashes import write_hashes
 from tfpvae.export.repository.versions import publishing
-from tfpvae.export.speed import Recommendation, Timing, recommend
-from tfpvae.export.targets.litert import LITERT, run_litert, write_litert
-from tfpvae.export.targets.onnx import NoOnnxFormError, run_onnx, write_onnx
-from tfpvae.export.targets.saved_model import write_saved_model
-from tfpvae.export.targets.warmup import write_warmup
+from tfpvae.export.speed import recommend
+from tfpvae.export.targets.base import Target, Task, targets
 from tfpvae.images import grid, save_png
 from tfpvae.layers import IndependentCategorical
+from tfpvae.manifest import (
+    Condition,
+    Gap,
+    LatentPart,
+    Manifest,
+    Recommendation,
+    Reduced,
+    Samples,
+    SignatureEntry,
+    Spec,
+    TargetEntry,
+    Timing,
+    write_manifest,
+)
 from tfpvae.models import VAE, ConditionalDensity, HierarchicalVAE, TwoStageVAE
 from tfpvae.models.ancestral import AncestralPrior
 from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
-from tfpvae.savedmodel.session import Run, run_v1, run_v2
-from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, graph_file
+from tfpvae.signatures import CONDITION, Run
 
 _PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
 
 _SAMPLES: Final = 64
 _MOST_COLUMNS: Final = 16
-"""Of a grid with a label in each column."""
+"""The most columns of a grid that has one for each label."""
 
 _RANGES: Final[dict[str, tuple[float, float | None]]] = {
     "unit": (0.0, 1.0),
@@ -64,21 +75,32 @@ class Export:
 
     Attributes:
         path: the version directory.
-        signatures: the names of the SavedModel's signatures.
-        onnx: the names of the signatures that have an ONNX graph.
-        litert: the names of the signatures that `decoder.tflite` holds.
+        targets: the names of the signatures that each target holds, by the target's name.
         parity: the largest difference from Keras, by runtime, signature and output.
-        reduced: the graphs of lower precision, kept or dropped.
+        reduced: what was tried in lower precision, kept or dropped.
         recommended: the fastest runtime and precision, by signature and number of rows.
     """
 
     path: Path
-    signatures: tuple[str, ...]
-    onnx: tuple[str, ...]
-    litert: tuple[str, ...]
+    targets: Mapping[str, tuple[str, ...]]
     parity: tuple[Gap, ...]
     reduced: tuple[Reduced, ...]
     recommended: tuple[Recommendation, ...]
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The names of the SavedModel's signatures."""
+        return self.targets.get("saved_model", ())
+
+    @property
+    def onnx(self) -> tuple[str, ...]:
+        """The names of the signatures that have an ONNX graph."""
+        return self.targets.get("onnx", ())
+
+    @property
+    def litert(self) -> tuple[str, ...]:
+        """The names of the signatures that `decoder.tflite` holds."""
+        return self.targets.get("litert", ())
 
 
 def export_model(
@@ -98,7 +120,7 @@ def export_model(
         directory: the model's directory, `models/mnist`; the version becomes a numbered folder in it.
         version: its number; None is the next free one. An existing version is never overwritten.
         profile: what to write; None is `Profile()`.
-        about: how it was trained, for the manifest and the model card: settings by name, of what JSON can hold.
+        about: how it was trained, for the manifest and the model card: settings by name, which JSON can hold.
         metrics: how it does on data, for the same: numbers by name, such as what `vae.evaluate` returns.
         progress: called with a line for each step.
 
@@ -107,183 +129,183 @@ def export_model(
 
     Raises:
         ExportError: the model has not been built, an output differs from Keras by more than the profile allows, or the
-            version exists; or `about` and `metrics` are not as said. Nothing is published then.
+            version exists; or `about` or `metrics` hold something else than they may. Nothing is published then.
     """
     if not isinstance(model, VAE | ConditionalDensity):
         raise ExportError(f"model must be one of tfpvae.models, such as tfpvae.VAE. Received: {type(model).__name__}")
     if not model.built:
         raise ExportError("The model must be built before it is exported: train it, or call it on some data.")
     profile = profile or Profile()
-    said = {"about": _json_of_about(about), "metrics": _json_of_metrics(metrics)}
+    about, metrics_of_json = _json_of_about(about), _json_of_metrics(metrics)
     served_as = Path(os.path.abspath(directory)).name  # noqa: PTH100  a link keeps its own name
     present, absent = endpoints(model)
     expected = examples(present.values())
+    with publishing(Path(directory), version) as publication, ExitStack() as stack:
+        task = Task(model, present, publication.building, served_as, profile, progress)
+        written = [write_target(target, task, expected, stack) for target in targets() if profile.writes(target.name)]
+        gaps = [gap for each in written for gap in each.gaps]
+        reduced, timings = _reduced(task, written, expected)
+        recommended = recommend(timings, _differences(written, reduced))
+        manifest = dataclasses.replace(
+            _manifest(model, present, absent, profile, expected),
+            targets={each.target.name: each.entry for each in written},
+            parity=tuple(gaps),
+            reduced=tuple(reduced),
+            speed=tuple(timings),
+            recommended=recommended,
+            samples=_write_samples(model, present, task.directory / SAMPLES) if profile.samples else None,
+            about=about,
+            metrics=metrics_of_json,
+        )
+        write_manifest(manifest, task.directory)
+        if profile.model_card:
+            (task.directory / MODEL_CARD).write_text(model_card(manifest, served_as), encoding="utf-8")
+        write_hashes(task.directory)
+    assert publication.path is not None
+    held = {each.target.name: each.entry.signatures for each in written}
+    return Export(publication.path, held, tuple(gaps), tuple(reduced), recommended)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a target wrote: what it holds, how far that is from Keras, and what runs it, by name."""
+
+    target: Target
+    entry: TargetEntry
+    gaps: list[Gap]
+    runs: Mapping[str, Run]
+
+
+def write_target(target: Target, task: Task, expected: list[Example], stack: ExitStack) -> Written:
+    """Writes a target, and compares it with Keras until all that it holds agrees.
+
+    Raises:
+        ExportError: it differs, and is no target that leaves out what differs.
+    """
+    left_out: dict[str, str] = {}
+    for name, endpoint in task.endpoints.items():
+        why = target.lacks(endpoint.signature)
+        if why is not None:
+            left_out[name] = why
+    from_the_start = set(left_out)
     gaps: list[Gap] = []
+    runs: Mapping[str, Run] = {}
+    held: tuple[str, ...] = ()
+    while wanted := {name: endpoint for name, endpoint in task.endpoints.items() if name not in left_out}:
+        left_out |= target.write(dataclasses.replace(task, endpoints=wanted))
+        held = tuple(name for name in wanted if name not in left_out)
+        if not held:
+            break
+        task.progress(f"comparing {target.runtime} with Keras")
+        runs = stack.enter_context(target.open(task.directory, held))
+        gaps, wrong = _compared(target, runs, examples_of(expected, held), task.profile.tolerance)
+        if not wrong:
+            break
+        left_out |= wrong
+        target.discard(task.directory)
+        held = ()
+    for name, why in left_out.items():
+        if name not in from_the_start:
+            task.progress(f"left out {name} of {target.files}: {why}")
+    in_order = {name: left_out[name] for name in task.endpoints if name in left_out}
+    return Written(target, TargetEntry(held, in_order), gaps if held else [], runs if held else {})
+
+
+def _compared(
+    target: Target, runs: Mapping[str, Run], expected: list[Example], tolerance: float
+) -> tuple[list[Gap], dict[str, str]]:
+    gaps: list[Gap] = []
+    left_out: dict[str, str] = {}
+    for runtime, run in runs.items():
+        if target.drops_differing:
+            compared, wrong = compare(expected, runtime, run, tolerance, target.errors)
+            left_out = wrong | left_out
+        else:
+            compared = check_parity(expected, runtime, run, tolerance)
+        gaps += compared
+    return gaps, left_out
+
+
+def _reduced(task: Task, written: list[Written], expected: list[Example]) -> tuple[list[Reduced], list[Timing]]:
+    """Lower precisions, and the times of all targets."""
     reduced: list[Reduced] = []
     timings: list[Timing] = []
-    beside: dict[str, Run] = {}
-    with publishing(Path(directory), version) as publication:
-        building = publication.building
-        if profile.saved_model:
-            progress("writing the SavedModel")
-            write_saved_model(model, present, building)
-            progress("comparing the SavedModel with Keras")
-            beside["SavedModel"] = run_v2(building)
-            gaps += check_parity(expected, "SavedModel", beside["SavedModel"], profile.tolerance)
-            with run_v1(building) as run:
-                gaps += check_parity(expected, "SavedModel (v1)", run, profile.tolerance)
-            if profile.warmup:
-                write_warmup(present, served_as, building)
-        in_litert: list[str] = []
-        no_litert: dict[str, str] = {}
-        if profile.litert:
-            progress(f"writing {LITERT} and comparing it with Keras")
-            tried = {name: endpoint for name, endpoint in present.items() if name != "sample_png"}
-            found_gaps, no_litert = write_litert(model, tried, expected, profile.tolerance, building / LITERT)
-            gaps += found_gaps
-            in_litert = [name for name in tried if name not in no_litert]
-            beside["LiteRT"] = run_litert(building / LITERT)
-            for left_out, why in no_litert.items():
-                progress(f"left out {left_out} of {LITERT}: {why}")
-            no_litert |= dict.fromkeys(present.keys() - tried.keys(), "PNG has no LiteRT form")
-        graphs: list[str] = []
-        no_graph: dict[str, str] = {}
-        if profile.onnx:
-            graphs, no_graph = _write_onnx_graphs(present, building / ONNX_DIRECTORY, progress)
-            progress("comparing ONNX Runtime with Keras")
-            onnx = building / ONNX_DIRECTORY
-            gaps += check_parity(examples_of(expected, graphs), "ONNX Runtime", run_onnx(onnx), profile.tolerance)
-            for name in (name for name in REDUCIBLE if name in graphs):
-                own = examples_of(expected, [name])
-                others = {key: run for key, run in beside.items() if key != "LiteRT" or name in in_litert}
-                found, times = reduce(present[name], present.get("sample_latent"), own, others, onnx, profile, progress)
-                reduced += found
-                timings += times
-        samples = _write_samples(model, present, building / SAMPLES) if profile.samples else None
-        manifest = _manifest(model, present, absent, graphs, in_litert, gaps, profile, _outputs(expected))
-        recommended = recommend(timings, _differences(gaps, reduced))
-        manifest |= {
-            "no_onnx": no_graph,
-            "no_litert": no_litert,
-            "reduced": [dataclasses.asdict(each) for each in reduced],
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-            "speed": [dataclasses.asdict(timing) for timing in timings],
-            "recommended": [dataclasses.asdict(each) for each in recommended],
-            **said,
-            "samples": samples,
-        }
-        (building / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        if profile.model_card:
-            (building / MODEL_CARD).write_text(model_card(manifest, served_as), encoding="utf-8")
-        write_hashes(building)
-    assert publication.path is not None
-    return Export(
-        publication.path,
-        tuple(present) if profile.saved_model else (),
-        tuple(graphs),
-        tuple(in_litert),
-        tuple(gaps),
-        tuple(reduced),
-        recommended,
-    )
+    for name in (name for name in REDUCIBLE if name in task.endpoints):
+        holders = [each for each in written if name in each.entry.signatures]
+        runs = {each.target.runtime: each.runs[each.target.runtime] for each in holders}
+        latents, own = task.endpoints.get("sample_latent"), examples_of(expected, [name])
+        tried, times = reduce(task, name, latents, own, runs, [each.target for each in holders])
+        reduced += tried
+        timings += times
+    return reduced, timings
 
 
-def _differences(gaps: list[Gap], reduced: list[Reduced]) -> dict[tuple[str, str, str], float]:
+def _differences(written: list[Written], reduced: list[Reduced]) -> dict[tuple[str, str, str], float]:
     """How far what was timed is from Keras, by signature, runtime and precision."""
-    found = {(gap.signature, gap.runtime, "float32"): gap.difference for gap in gaps}
+    runtimes = {each.target.name: each.target.runtime for each in written}
+    far = {(gap.signature, gap.runtime, "float32"): gap.difference for each in written for gap in each.gaps}
     for each in reduced:
         if each.difference is not None:
-            found[each.signature, "ONNX Runtime", each.precision] = each.difference
-    return found
-
-
-def _write_onnx_graphs(
-    present: dict[str, Endpoint], directory: Path, progress: Callable[[str], None]
-) -> tuple[list[str], dict[str, str]]:
-    directory.mkdir()
-    graphs: list[str] = []
-    no_graph: dict[str, str] = {}
-    for name, endpoint in present.items():
-        if name == "sample_png":
-            no_graph[name] = "PNG has no ONNX form; tfpvae.edge makes it of sample_mean"
-            continue
-        progress(f"writing {graph_file(name)}")
-        try:
-            write_onnx(endpoint, directory / graph_file(name))
-        except NoOnnxFormError as error:
-            no_graph[name] = str(error)
-        else:
-            graphs.append(name)
-    return graphs, no_graph
+            far[each.signature, runtimes[each.target], each.precision] = each.difference
+    return far
 
 
 def _manifest(
     model: VAE | ConditionalDensity,
     present: dict[str, Endpoint],
     absent: dict[str, str],
-    graphs: list[str],
-    in_litert: list[str],
-    gaps: list[Gap],
     profile: Profile,
-    outputs: Mapping[str, dict[str, Any]],
-) -> dict[str, Any]:
+    expected: list[Example],
+) -> Manifest:
+    """The manifest without what is only known once the targets are written."""
     p_x = likelihood_of_one(model)
     condition = getattr(model, "condition", None)
     prior = model.prior if isinstance(model, VAE) else None
-    likelihood = type(p_x.layer).__name__ if p_x.layer is not None else p_x.tensor_distribution.name
-    return {
-        "format": MANIFEST_FORMAT,
-        "name": model.name,
-        "class": type(model).__name__,
-        "parameters": model.count_params(),
-        "objective": _objective(model),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "latent_size": getattr(model, "latent_size", None),
-        "latent_parts": _latent_parts(model),
-        "event_shape": list(model.event_shape),
-        "data_range": _data_range(model, p_x.layer),
-        "support": None if p_x.layer is None else p_x.layer.support,
-        "likelihood": likelihood,
-        "prior": None if prior is None else type(prior).__name__,
-        "prior_of_top": type(prior.top).__name__ if isinstance(prior, AncestralPrior) else None,
-        "condition": None
+    outputs = _outputs(expected)
+    return Manifest(
+        name=model.name,
+        class_name=type(model).__name__,
+        parameters=model.count_params(),
+        objective=_objective(model),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        latent_size=getattr(model, "latent_size", None),
+        latent_parts=_latent_parts(model),
+        event_shape=tuple(model.event_shape),
+        data_range=_data_range(model, p_x.layer),
+        support=None if p_x.layer is None else p_x.layer.support,
+        likelihood=type(p_x.layer).__name__ if p_x.layer is not None else p_x.tensor_distribution.name,
+        prior=None if prior is None else type(prior).__name__,
+        prior_of_top=type(prior.top).__name__ if isinstance(prior, AncestralPrior) else None,
+        condition=None
         if condition is None
-        else {**_spec(condition), "num_classes": getattr(model, "num_classes", None)},
-        "random": ALGORITHM,
-        "saved_model": profile.saved_model,
-        "signatures": {
-            name: {
-                "inputs": {spec.name: _spec(spec) for spec in endpoint.input_signature},
-                "outputs": outputs[name],
-                "meaning": endpoint.signature.meaning,
-                "onnx": name in graphs,
-                "litert": name in in_litert,
-                "discrete": endpoint.discrete,
-            }
+        else Condition(condition.dtype.name, tuple(condition.shape), getattr(model, "num_classes", None)),
+        random=ALGORITHM,
+        signatures={
+            name: SignatureEntry(
+                inputs={spec.name: Spec(spec.dtype.name, tuple(spec.shape)) for spec in endpoint.input_signature},
+                outputs=outputs[name],
+                meaning=endpoint.signature.meaning,
+                discrete=endpoint.discrete,
+            )
             for name, endpoint in present.items()
         },
-        "absent": absent,
-        "tolerance": profile.tolerance,
-        "parity": [dataclasses.asdict(gap) for gap in gaps],
-        "versions": {"tfpvae": tfpvae.__version__} | {p: importlib.metadata.version(p) for p in _PACKAGES},
-    }
+        absent=absent,
+        targets={},
+        tolerance=profile.tolerance,
+        parity=(),
+        versions={"tfpvae": tfpvae.__version__} | {p: importlib.metadata.version(p) for p in _PACKAGES},
+        machine=f"{os.cpu_count()} cores, {platform.machine()}",
+    )
 
 
-def _spec(spec: tf.TensorSpec) -> dict[str, Any]:
-    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
-
-
-def _outputs(made: list[Example]) -> dict[str, dict[str, Any]]:
-    """Of each signature the outputs' types and shapes, as the model answered."""
+def _outputs(expected: list[Example]) -> dict[str, dict[str, Spec]]:
+    """The specs of each signature's outputs, as the model answered."""
     return {
         example.endpoint.signature.name: {
-            name: {
-                "dtype": "string" if value.dtype == object else value.dtype.name,
-                "shape": [None, *value.shape[1:]],
-            }
+            name: Spec("string" if value.dtype == object else value.dtype.name, (None, *value.shape[1:]))
             for name, value in example.expected.items()
         }
-        for example in made
+        for example in expected
     }
 
 
@@ -303,12 +325,12 @@ def _settings(serialized: Any) -> Any:
     return serialized
 
 
-def _latent_parts(model: VAE | ConditionalDensity) -> list[dict[str, Any]] | None:
-    """What z is made of, where it is several latents: their names and sizes, in their order within it."""
+def _latent_parts(model: VAE | ConditionalDensity) -> tuple[LatentPart, ...] | None:
+    """The latents that z joins, in their order, with their sizes; None where it is one latent."""
     if isinstance(model, HierarchicalVAE):
-        return [{"name": name, "size": size} for name, size in model.layer_sizes.items()]
+        return tuple(LatentPart(name, size) for name, size in model.layer_sizes.items())
     if isinstance(model, TwoStageVAE):
-        return [{"name": "u", "size": model.second.latent_size}, {"name": "z", "size": model.first.latent_size}]
+        return (LatentPart("u", model.second.latent_size), LatentPart("z", model.first.latent_size))
     return None
 
 
@@ -333,7 +355,7 @@ def _data_range(model: VAE | ConditionalDensity, layer: Any) -> tuple[float, flo
     return _RANGES.get(getattr(layer, "support", "real"), (0.0, 1.0) if _is_image(model) else None)
 
 
-def _write_samples(model: VAE | ConditionalDensity, present: dict[str, Endpoint], path: Path) -> dict[str, Any] | None:
+def _write_samples(model: VAE | ConditionalDensity, present: dict[str, Endpoint], path: Path) -> Samples | None:
     """Draws the means of the first seeds, where they are images.
 
     Returns:
@@ -355,7 +377,7 @@ def _write_samples(model: VAE | ConditionalDensity, present: dict[str, Endpoint]
             columns = classes if classes <= _MOST_COLUMNS else None
     (means,) = present["sample_mean"].function(**{key: tf.constant(value) for key, value in inputs.items()}).values()
     save_png(grid(means.numpy(), columns), path)
-    return {"seeds": [0, _SAMPLES - 1], "y": y}
+    return Samples((0, _SAMPLES - 1), y)
 
 
 def _json_of_about(about: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -14,30 +14,12 @@ from PIL import Image
 
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint, example_inputs
-from tfpvae.savedmodel.session import Run
+from tfpvae.manifest import Gap
+from tfpvae.signatures import Run
 
 BATCH_SIZES: Final = (1, 2, 33)
 FLIPS: Final = 1e-5
 """Of discrete draws, the share that may differ: a probability that rounds differently flips a draw next to it."""
-
-
-@dataclass(frozen=True)
-class Gap:
-    """The largest difference between a runtime and Keras in one output, over all batch sizes.
-
-    Attributes:
-        runtime: "SavedModel", "SavedModel (v1)", "LiteRT" or "ONNX Runtime".
-        signature: its name.
-        output: its name.
-        difference: the largest absolute difference; of discrete draws the share that differs.
-        allowed: the largest difference that passes.
-    """
-
-    runtime: str
-    signature: str
-    output: str
-    difference: float
-    allowed: float
 
 
 @dataclass(frozen=True)
@@ -57,15 +39,15 @@ class Example:
 
 def examples(endpoints: Iterable[Endpoint]) -> list[Example]:
     """Examples of every endpoint for several batch sizes."""
-    made: list[Example] = []
+    answered: list[Example] = []
     for endpoint in endpoints:
-        made += [example(endpoint, example_inputs(endpoint, rows)) for rows in BATCH_SIZES]
-    return made
+        answered += [example(endpoint, example_inputs(endpoint, rows)) for rows in BATCH_SIZES]
+    return answered
 
 
-def examples_of(made: Iterable[Example], names: Collection[str]) -> list[Example]:
+def examples_of(answered: Iterable[Example], names: Collection[str]) -> list[Example]:
     """Those of the signatures with these names."""
-    return [example for example in made if example.endpoint.signature.name in names]
+    return [example for example in answered if example.endpoint.signature.name in names]
 
 
 def example(endpoint: Endpoint, inputs: dict[str, np.ndarray]) -> Example:
@@ -90,20 +72,28 @@ def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance:
 
 
 def compare(
-    examples: Iterable[Example], runtime: str, run: Run, tolerance: float, errors: tuple[type[Exception], ...] = ()
+    examples: Iterable[Example],
+    runtime: str,
+    run: Run,
+    tolerance: float,
+    errors: tuple[type[Exception], ...] = (),
+    reference: str = "Keras",
 ) -> tuple[list[Gap], dict[str, str]]:
-    """Compares a runtime's answers with the model's own.
+    """Compares a runtime's answers with those of a reference.
+
+    A signature is not compared further once something is wrong with it.
 
     Args:
-        examples: what to compare.
+        examples: inputs, and what the reference answers to them.
         runtime: its name, for the report.
         run: runs a signature in it.
         tolerance: the allowed difference, relative to the larger of 1 and the largest output.
-        errors: what the runtime raises of a signature that it cannot run, to be reported as well.
+        errors: what the runtime raises where it cannot run a signature; that is then reported as well.
+        reference: the name of what answered the examples.
 
     Returns:
-        The largest gap of each output, and by signature what is first wrong with it: a difference that is larger than
-        allowed, or an output of another name or shape.
+        The largest gap of each output, and by signature what is wrong with it: a difference that is larger than
+        allowed, an output of another name or shape, or an error.
     """
     worst: dict[tuple[str, str], Gap] = {}
     wrong: dict[str, str] = {}
@@ -114,24 +104,45 @@ def compare(
         try:
             got = run(name, example.inputs)
         except errors as error:
-            wrong[name] = f"{runtime} cannot run it: {str(error).partition(chr(10))[0]}"
+            wrong[name] = f"{runtime} cannot run it: {first_line(error)}"
             continue
-        if shapes_of(got) != shapes_of(example.expected):
-            wrong[name] = (
-                f"Signature {name!r} in {runtime} must give {shapes_of(example.expected)}. Received: {shapes_of(got)}."
-            )
+        why = _other_shapes(example, runtime, got, reference)
+        if why is not None:
+            wrong[name] = why
             continue
         for output, value in example.expected.items():
             gap = gap_of(example.endpoint, runtime, output, value, got[output], tolerance)
-            if not gap.difference <= gap.allowed:
+            if (name, output) not in worst or not gap.difference <= worst[name, output].difference:
+                worst[name, output] = gap
+            if not gap.difference <= gap.allowed and name not in wrong:
                 wrong[name] = (
-                    f"Output {output!r} of signature {name!r} in {runtime} differs from Keras by "
+                    f"Output {output!r} of signature {name!r} in {runtime} differs from {reference} by "
                     f"{gap.difference:.1e} at batch {len(value)}; allowed {gap.allowed:.1e}."
                 )
-                break
-            if (name, output) not in worst or gap.difference > worst[name, output].difference:
-                worst[name, output] = gap
     return list(worst.values()), wrong
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return str(error).strip().partition("\n")[0] or repr(error)
+
+
+def _other_shapes(example: Example, runtime: str, got: dict[str, np.ndarray], reference: str) -> str | None:
+    """What is wrong with the outputs' names and shapes; None where nothing is."""
+    name = example.endpoint.signature.name
+    rows = len(next(iter(example.inputs.values())))
+    for output, value in example.expected.items():
+        if len(value) != rows:
+            return (
+                f"Output {output!r} of signature {name!r} in {reference} must have {rows} rows, as its inputs have. "
+                f"Received: {len(value)}."
+            )
+    if shapes_of(got) == shapes_of(example.expected):
+        return None
+    return (
+        f"Signature {name!r} in {runtime} must give {shapes_of(example.expected)}, as in {reference}. "
+        f"Received: {shapes_of(got)}."
+    )
 
 
 def shapes_of(outputs: dict[str, np.ndarray]) -> dict[str, list[int]]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from tfpvae.checks import number, one_of
 from tfpvae.errors import ExportError
+from tfpvae.export.targets.base import BUILT_IN, target_names
 
 _WANTED: Final = ("if-faster", "always", "never")
 
@@ -22,6 +23,7 @@ class Profile:
         saved_model: whether to write a SavedModel, for TensorFlow Serving.
         onnx: whether to write ONNX graphs, for ONNX Runtime and the browser.
         litert: whether to write decoder.tflite, for LiteRT.
+        targets: the names of further targets to write, which `tfpvae.export.register_target` made known.
         warmup: whether to write requests that TensorFlow Serving answers while it loads the SavedModel; where there is
             none, nothing is written.
         model_card: whether to write MODEL_CARD.md.
@@ -37,6 +39,7 @@ class Profile:
     saved_model: bool = True
     onnx: bool = True
     litert: bool = False
+    targets: tuple[str, ...] = ()
     warmup: bool = True
     model_card: bool = True
     samples: bool = True
@@ -54,8 +57,21 @@ class Profile:
             number(key, getattr(self, key), ExportError, above=0, below=1)
         for key in ("float16", "int8"):
             one_of(key, getattr(self, key), _WANTED, ExportError)
-        if not (self.saved_model or self.onnx):
+        if not isinstance(self.targets, list | tuple) or any(name in BUILT_IN for name in self.targets):
+            raise ExportError(
+                f"targets must list names of targets other than {', '.join(BUILT_IN)}, which have keys of their own. "
+                f"Received: targets={self.targets!r}"
+            )
+        object.__setattr__(self, "targets", tuple(self.targets))  # TOML has lists.
+        if unknown := [name for name in self.targets if name not in target_names()]:
+            known = ", ".join(target_names()[len(BUILT_IN) :]) or "none"
+            raise ExportError(f"targets must name targets that are registered: {known}. Received: {unknown[0]!r}")
+        if not (self.saved_model or self.onnx or self.targets):
             raise ExportError("A profile must write saved_model, onnx or both: LiteRT has the decoder alone.")
+
+    def writes(self, target: str) -> bool:
+        """Whether a target is written."""
+        return bool(getattr(self, target)) if target in BUILT_IN else target in self.targets
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
 
-from tfpvae.savedmodel.session import Run
+from tfpvae.manifest import Recommendation, Timing
+from tfpvae.signatures import Run
 
 ROWS: Final = (1, 16, 256)
 """The numbers of rows that are timed."""
@@ -22,50 +22,14 @@ _TURN: Final = 0.01
 """Seconds of one turn."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How long one call takes.
-
-    Attributes:
-        signature: its name.
-        rows: how many rows were asked for at once.
-        runtime: "SavedModel", "LiteRT" or "ONNX Runtime", called in process.
-        precision: one of `tfpvae.signatures.PRECISIONS`.
-        microseconds: the median.
-    """
-
-    signature: str
-    rows: int
-    runtime: str
-    precision: str
-    microseconds: float
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """The fastest runtime and precision for a number of rows.
-
-    Attributes:
-        signature, rows, runtime, precision, microseconds: as of its `Timing`.
-        difference: the largest difference from Keras that was seen in it.
-    """
-
-    signature: str
-    rows: int
-    runtime: str
-    precision: str
-    microseconds: float
-    difference: float
-
-
 K = TypeVar("K", bound=Hashable)
 
 
 def medians(calls: Mapping[K, Callable[[], object]], seconds: float) -> dict[K, float]:
     """The median seconds of one call of each.
 
-    They take turns, so that what else the machine does befalls all alike, and each turn is many calls, so that the
-    threads of one have come to rest while another is timed.
+    They take turns, so that other work of the machine slows all of them equally. Each turn is many calls, so that the
+    threads of one runtime have come to rest while another is timed.
 
     Args:
         calls: by any key.
@@ -98,8 +62,8 @@ def time_runs(
     """
     timings = []
     for rows in ROWS:
-        some = {name: value[:rows] for name, value in inputs.items()}
-        calls = {key: _call(run, signature, some) for key, run in runs.items()}
+        first_rows = {name: value[:rows] for name, value in inputs.items()}
+        calls = {key: _call(run, signature, first_rows) for key, run in runs.items()}
         for (runtime, precision), median in medians(calls, seconds).items():
             timings.append(Timing(signature, rows, runtime, precision, round(median * 1e6, 1)))
     return timings

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +12,27 @@ import tensorflow as tf
 
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import Endpoint
-from tfpvae.export.parity import BATCH_SIZES, Example, Gap, examples, examples_of, gap_of, shapes_of
+from tfpvae.export.parity import BATCH_SIZES, Example, compare, examples, examples_of, first_line
 from tfpvae.export.repository.hashes import check_hashes
 from tfpvae.export.repository.versions import check_is_version
-from tfpvae.export.targets.litert import LITERT, LITERT_ERRORS, run_litert
-from tfpvae.export.targets.onnx import ONNX_ERRORS, open_graph, run_onnx
+from tfpvae.export.targets.base import Target, targets
+from tfpvae.manifest import MANIFEST, Gap, Manifest, read_manifest
 from tfpvae.savedmodel.lint import Finding, Severity, batching, lint
-from tfpvae.savedmodel.session import Run, run_v1
-from tfpvae.signatures import CONDITION, MANIFEST, MANIFEST_FORMAT, ONNX_DIRECTORY, SAVED_MODEL, Signature, graph_file
+from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, SAVED_MODEL, Run, Signature
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What became of a version's checks.
+    """The outcome of a version's checks.
 
     Attributes:
         path: the version directory.
         written_by: "tfpvae 0.1.0", or None where another tool wrote it.
         findings: what is wrong, errors first.
         batching: of each signature of the SavedModel, None where it survives TensorFlow Serving's batching, or why not.
-        parity: the largest difference of each output between a runtime and the SavedModel, or ONNX Runtime where
-            there is none.
-        checked: what was looked at, and what was left out and why: a line each.
+        parity: the largest difference of each output between a runtime and the first one there is, the SavedModel
+            where the version has one.
+        checked: what was compared, and what was not and why: a line each.
     """
 
     path: Path
@@ -58,12 +56,12 @@ class Verification:
         """Each finding once, with the signatures that have it."""
         signatures: dict[Finding, list[str]] = {}
         for finding in self.findings:
-            found = signatures.setdefault(finding._replace(signature=None), [])
-            found += [] if finding.signature is None else [finding.signature]
-        return [(finding, tuple(found)) for finding, found in signatures.items()]
+            names = signatures.setdefault(finding._replace(signature=None), [])
+            names += [] if finding.signature is None else [finding.signature]
+        return [(finding, tuple(names)) for finding, names in signatures.items()]
 
     def to_json(self) -> dict[str, Any]:
-        """The same, of what `json` can write."""
+        """The same as `json` can write it."""
         return {
             "path": str(self.path),
             "written_by": self.written_by,
@@ -78,20 +76,20 @@ class Verification:
 def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda step: None) -> Verification:
     """Checks a version directory: its files, its graphs, and that its runtimes give the same numbers.
 
-    Of a version that tfpvae wrote: every file has the hash that the manifest lists, the SavedModel passes `lint`, and
-    the SavedModel through both loaders and ONNX Runtime give the same outputs at batch sizes 1, 2 and 33, seeds at the
-    ends of int64 included, graphs in float16 and int8 and LiteRT as well; where there is no SavedModel, ONNX Runtime in
-    float32 stands for it. The model in Keras is not at hand: the export compared each runtime with it, so that two of
-    them may differ by twice what the export allows. Nothing is run where the hashes or the lint find an error.
+    A version that tfpvae wrote passes if every file has the hash that the manifest lists, the SavedModel passes `lint`,
+    and all its targets give the same outputs at batch sizes 1, 2 and 33, with seeds at the ends of int64 among them.
+    They are compared with the first of them, the SavedModel where there is one; graphs in float16 and int8 too. The
+    model in Keras is not at hand: the export compared each target with it, so that two of them may differ by twice what
+    the export allows. Nothing is run where the hashes or the lint find an error.
 
-    Of a SavedModel that another tool wrote: `lint` alone. Nothing of it is run.
+    A SavedModel that another tool wrote is linted alone. Nothing of it is run.
 
     Args:
         version_dir: `models/mnist/3`.
         progress: called with a line for each step.
 
     Returns:
-        What was found.
+        The outcome.
 
     Raises:
         ExportError: there is no version in the directory.
@@ -101,13 +99,15 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
     has_saved_model, has_manifest = (directory / SAVED_MODEL).is_file(), (directory / MANIFEST).is_file()
     findings: list[Finding] = []
     checked: list[str] = []
-    manifest: dict[str, Any] | None = None
+    manifest: Manifest | None = None
     if has_manifest:
         progress("comparing the files with the manifest")
         findings += _hash_findings(directory)
         if not findings:
             checked.append(f"Files: each has the SHA-256 that {MANIFEST} lists.")
-            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+            manifest = read_manifest(directory)
+            if manifest.missing:
+                checked.append(f"Manifest: of format {manifest.format}, without {', '.join(manifest.missing)}.")
     else:
         checked.append(
             f"Files: not compared. There is no {MANIFEST}: another tool wrote this SavedModel, and it is read alone."
@@ -119,22 +119,19 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
     survivors: dict[str, str | None] = {}
     if has_saved_model:
         progress("reading the SavedModel")
-        try:
-            findings += lint(directory)
-            survivors = batching(directory)
-        except ExportError as error:
-            findings.append(_error("damaged", SAVED_MODEL, str(error), "Export or copy it again."))
-        else:
+        linted, survivors = _lint(directory)
+        findings += linted
+        if survivors:
             checked.append(f"Graph: {len(survivors)} signatures were read, and not run.")
     if manifest is not None and has_saved_model:
-        for name in sorted(manifest["signatures"].keys() - survivors.keys()):
+        for name in sorted(manifest.signatures.keys() - survivors.keys()):
             text = f"The SavedModel lacks the signature, which {MANIFEST} has."
             findings.append(_error("damaged", SAVED_MODEL, text, "Export it again.", name))
     gaps: list[Gap] = []
     if manifest is not None and not any(finding.severity is Severity.ERROR for finding in findings):
-        gaps, wrong, line = _compare(directory, manifest, has_saved_model, progress)
+        gaps, wrong, lines = _compare(directory, manifest, progress)
         findings += wrong
-        checked.append(line)
+        checked += lines
     else:
         reason = "nothing of another tool's is run" if not has_manifest else "nothing is run before the errors are gone"
         checked.append(f"Numbers: not compared; {reason}.")
@@ -146,6 +143,14 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
         parity=tuple(gaps),
         checked=tuple(checked),
     )
+
+
+def _lint(directory: Path) -> tuple[list[Finding], dict[str, str | None]]:
+    """What is wrong with the SavedModel, and which signatures survive batching."""
+    try:
+        return lint(directory), batching(directory)
+    except ExportError as error:
+        return [_error("damaged", SAVED_MODEL, str(error), "Export or copy it again.")], {}
 
 
 def _error(rule: str, op: str | None, text: str, advice: str, signature: str | None = None) -> Finding:
@@ -166,144 +171,113 @@ def _hash_findings(directory: Path) -> list[Finding]:
         return [_error("files", MANIFEST, str(error), advice["was changed"])]
 
 
-def _written_by(manifest: dict[str, Any] | None) -> str:
-    return f"tfpvae {manifest['versions']['tfpvae']}" if manifest else "tfpvae"
+def _written_by(manifest: Manifest | None) -> str:
+    version = None if manifest is None else manifest.versions.get("tfpvae")
+    return "tfpvae" if version is None else f"tfpvae {version}"
 
 
 # The same numbers again.
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A way to run some signatures of the version.
+
+    Attributes:
+        runtime: its name.
+        run: runs a signature.
+        signatures: the names of those that it holds.
+        tolerance: the largest difference that passes, relative to the larger of 1 and the largest output.
+        errors: what it raises where it cannot run a signature.
+    """
+
+    runtime: str
+    run: Run
+    signatures: Sequence[str]
+    tolerance: float
+    errors: tuple[type[Exception], ...]
+
+
 def _compare(
-    directory: Path, manifest: dict[str, Any], has_saved_model: bool, progress: Callable[[str], None]
-) -> tuple[list[Gap], list[Finding], str]:
-    if manifest["format"] != MANIFEST_FORMAT:
-        raise ExportError(
-            f"{directory / MANIFEST} must have format {MANIFEST_FORMAT}. Received: format={manifest['format']}. "
-            "A newer tfpvae wrote it: verify it with that."
-        )
-    graphs = _graphs(manifest)
-    # The profile's tolerance is each one's from Keras; of a graph that could not be written there is none.
-    tolerance = 2 * manifest["tolerance"]
-    kept = [each for each in manifest.get("reduced", []) if not each["dropped"]]
-    tolerances = {_in_precision(each["precision"]): 2 * each["tolerance"] for each in kept}
+    directory: Path, manifest: Manifest, progress: Callable[[str], None]
+) -> tuple[list[Gap], list[Finding], list[str]]:
+    """Compares every way to run the version with the first: the gaps, the findings, and what was done, in words."""
     gaps: list[Gap] = []
-    wrong: list[Finding] = []
-    runs: list[tuple[str, Run, list[str]]] = []
-    onnx = {precision: run_onnx(directory / ONNX_DIRECTORY, precision) for precision in graphs}
+    findings: list[Finding] = []
     with ExitStack() as stack:
-        if has_saved_model:
-            reference, opened = "SavedModel (v2)", list(manifest["signatures"])
-            functions: Mapping[str, Callable[..., Any]] = tf.saved_model.load(str(directory)).signatures
-            runs.append(("SavedModel (v1)", stack.enter_context(run_v1(directory)), opened))
-        else:
-            reference, run = "ONNX Runtime", onnx.pop("float32")
-            progress("opening the ONNX graphs")
-            wrong += _unopened(directory / ONNX_DIRECTORY, graphs["float32"])
-            opened = [name for name in graphs["float32"] if name not in {finding.signature for finding in wrong}]
-            functions = {name: _function(run, name) for name in opened}
-        runs += [(_in_precision(precision), run, graphs[precision]) for precision, run in onnx.items()]
-        in_litert = [name for name, signature in manifest["signatures"].items() if signature.get("litert")]
-        if in_litert:
-            runs.append(("LiteRT", run_litert(directory / LITERT), in_litert))
-        progress(f"computing examples with {reference}")
-        made = examples(_endpoints(manifest, functions, opened))
-        for runtime, run, names in runs:
-            progress(f"comparing {runtime} with {reference}")
-            compared, allowed = examples_of(made, names), tolerances.get(runtime, tolerance)
-            found, mistakes = _gaps(compared, reference, runtime, run, allowed)
-            gaps += found
-            wrong += mistakes
+        opened = [each for target in targets() for each in _open(target, directory, manifest, stack)]
+        unknown = sorted(manifest.targets.keys() - {target.name for target in targets()})
+        lines = [f"Not compared: {name}, for no target of this name is registered." for name in unknown]
+        if not opened:
+            return [], [], [*lines, "Numbers: not compared, for nothing can be run."]
+        reference, *others = opened
+        progress(f"computing examples with {reference.runtime}")
+        answered: list[Example] = []
+        for endpoint in _endpoints(manifest, reference):
+            try:
+                answered += examples([endpoint])
+            except reference.errors as error:
+                text = f"{reference.runtime} cannot run it: {first_line(error)}"
+                name = endpoint.signature.name
+                findings.append(_error("parity", reference.runtime, text, "Export it again.", name))
+        for other in others:
+            progress(f"comparing {other.runtime} with {reference.runtime}")
+            compared = examples_of(answered, other.signatures)
+            worst, wrong = compare(
+                compared, other.runtime, other.run, other.tolerance, other.errors, reference=reference.runtime
+            )
+            gaps += worst
+            advice = f"Export it again; if it comes again, do not use {other.runtime} for it."
+            findings += [_error("parity", other.runtime, text, advice, name) for name, text in wrong.items()]
     sizes = f"batch sizes {', '.join(map(str, BATCH_SIZES[:-1]))} and {BATCH_SIZES[-1]}, edge seeds included"
-    all_of_them = " and ".join(runtime for runtime, _, _ in runs)
-    how = f"{all_of_them} against {reference}" if runs else f"not compared, for {reference} alone is there; it ran"
-    return gaps, wrong, f"Numbers: {how}, {sizes}."
+    all_of_them = " and ".join(other.runtime for other in others)
+    how = (
+        f"{all_of_them} against {reference.runtime}"
+        if others
+        else f"not compared, for {reference.runtime} alone is there; it ran"
+    )
+    return gaps, findings, [*lines, f"Numbers: {how}, {sizes}."]
+
+
+def _open(target: Target, directory: Path, manifest: Manifest, stack: ExitStack) -> Iterator[_Opened]:
+    """Every way to run what a target holds, those of lower precision last."""
+    held = manifest.held(target.name)
+    if not held or not (directory / target.files).exists():
+        return
+    # The export compared each runtime with Keras, so that two of them may differ by twice what it allows.
+    for runtime, run in stack.enter_context(target.open(directory, held)).items():
+        yield _Opened(runtime, run, held, 2 * manifest.tolerance, target.errors)
+    for precision, names in manifest.kept(target.name).items():
+        allowed = max(
+            each.tolerance or manifest.tolerance
+            for each in manifest.reduced
+            if (each.target, each.precision) == (target.name, precision) and each.dropped is None
+        )
+        run = target.open_reduced(directory, precision)
+        names = [name for name in names if name in held]
+        yield _Opened(f"{target.runtime} {precision}", run, names, 2 * allowed, target.errors)
+
+
+def _endpoints(manifest: Manifest, opened: _Opened) -> Iterator[Endpoint]:
+    """The signatures that a runtime holds, as the manifest has them, computed by that runtime."""
+    for name in opened.signatures:
+        signature = manifest.signatures[name]
+        yield Endpoint(
+            Signature(name, tuple(key for key in signature.inputs if key != CONDITION), None, signature.meaning),
+            _function(opened.run, name),
+            tuple(tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in signature.inputs.items()),
+            discrete=signature.discrete,
+            num_classes=None if manifest.condition is None else manifest.condition.num_classes,
+            # The support of a model without latents is that of y, and x may be anything.
+            support=(None if manifest.observed else manifest.support) or "unit",
+        )
 
 
 def _function(run: Run, name: str) -> Callable[..., Any]:
-    """A runtime's signature of tensors, as a SavedModel's is."""
+    """A runtime's signature as a function of tensors."""
 
     def function(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {key: tf.constant(value) for key, value in run(name, {k: v.numpy() for k, v in inputs.items()}).items()}
+        outputs = run(name, {key: tensor.numpy() for key, tensor in inputs.items()})
+        return {key: tf.constant(value) for key, value in outputs.items()}
 
     return function
-
-
-def _endpoints(
-    manifest: dict[str, Any], functions: Mapping[str, Callable[..., Any]], names: Iterable[str]
-) -> Iterator[Endpoint]:
-    """The signatures with these names as the manifest has them, computed by these functions."""
-    for name in names:
-        signature = manifest["signatures"][name]
-        specs = tuple(
-            tf.TensorSpec(spec["shape"], spec["dtype"], name=key) for key, spec in signature["inputs"].items()
-        )
-        yield Endpoint(
-            Signature(name, tuple(key for key in signature["inputs"] if key != CONDITION), None, signature["meaning"]),
-            functions[name],
-            specs,
-            discrete=signature["discrete"],
-            num_classes=(manifest.get("condition") or {}).get("num_classes"),
-            # Of a model without latents the support is that of y, and x may be anything.
-            support=(manifest["support"] if manifest["latent_size"] else None) or "unit",
-        )
-
-
-def _gaps(
-    made: Iterable[Example], reference: str, runtime: str, run: Run, tolerance: float
-) -> tuple[list[Gap], list[Finding]]:
-    """The largest gap of each output, and a finding for each signature that differs or does not run."""
-    worst: dict[tuple[str, str], Gap] = {}
-    wrong: dict[str, Finding] = {}
-    for example in made:
-        name = example.endpoint.signature.name
-        if name in wrong:
-            continue
-        advice = f"Export it again; if it comes again, do not use {runtime} for it."
-        try:
-            got = run(name, example.inputs)
-        except (tf.errors.OpError, KeyError, *ONNX_ERRORS, *LITERT_ERRORS) as error:
-            text = f"{runtime} cannot run it: {str(error).partition(chr(10))[0]}"
-            wrong[name] = _error("parity", runtime, text, advice, name)
-            continue
-        if shapes_of(got) != shapes_of(example.expected):
-            text = f"{runtime} gives {shapes_of(got)} where {reference} gives {shapes_of(example.expected)}."
-            wrong[name] = _error("parity", runtime, text, advice, name)
-            continue
-        for output, value in example.expected.items():
-            rows = len(next(iter(example.inputs.values())))
-            if len(value) != rows:
-                text = f"Output {output!r} of {reference} has {len(value)} rows where its inputs have {rows}."
-                wrong[name] = _error("parity", output, text, "Export it again.", name)
-                break
-            gap = gap_of(example.endpoint, runtime, output, value, got[output], tolerance)
-            if (name, output) not in worst or not gap.difference <= worst[name, output].difference:
-                worst[name, output] = gap
-            if not gap.difference <= gap.allowed and name not in wrong:
-                text = (
-                    f"Output {output!r} in {runtime} differs from {reference} by {gap.difference:.1e} "
-                    f"at batch {len(value)}; allowed {gap.allowed:.1e}."
-                )
-                wrong[name] = _error("parity", runtime, text, advice, name)
-    return list(worst.values()), list(wrong.values())
-
-
-def _unopened(directory: Path, names: Iterable[str]) -> Iterator[Finding]:
-    for name in names:
-        try:
-            open_graph(directory / graph_file(name))
-        except ONNX_ERRORS as error:
-            text = f"ONNX Runtime cannot open it: {str(error).splitlines()[0]}"
-            yield _error("parity", "ONNX Runtime", text, "Export it again.", name)
-
-
-def _graphs(manifest: dict[str, Any]) -> dict[str, list[str]]:
-    """The signatures that have a graph, by precision; float32 is always there."""
-    graphs = {"float32": [name for name, signature in manifest["signatures"].items() if signature["onnx"]]}
-    for each in manifest.get("reduced", []):
-        if not each["dropped"]:
-            graphs.setdefault(each["precision"], []).append(each["signature"])
-    return graphs
-
-
-def _in_precision(precision: str) -> str:
-    return "ONNX Runtime" if precision == "float32" else f"ONNX Runtime {precision}"

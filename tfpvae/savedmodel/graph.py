@@ -48,7 +48,7 @@ _CHANGE: Final = (
     "RngReadAndSkip",
     "Stateful",
 )
-"""How the names of operators begin that change a variable beside reading it."""
+"""The first letters of operators that both read a variable and change it."""
 _NO_VALUE: Final = ("VarIsInitializedOp", "IsVariableInitialized", "DestroyResourceOp", "VariableShape")
 
 
@@ -142,17 +142,17 @@ class SavedGraph:
 
     def places(self, tensors: Iterable[str]) -> list[Place]:
         """Every node that runs where these tensors are computed, in the graph and in the functions that it calls."""
-        found = [Place("", node) for _, node in self._walk(tensors) if node is not None]
-        waiting = [name for place in found for name in self.called(place.node)]
+        places = [Place("", node) for _, node in self._walk(tensors) if node is not None]
+        waiting = [name for place in places for name in self.called(place.node)]
         seen: set[str] = set()
         while waiting:
             name = waiting.pop()
             if name not in seen and name in self.functions:
                 seen.add(name)
                 body = self.functions[name].node_def
-                found += [Place(name, node) for node in body]
+                places += [Place(name, node) for node in body]
                 waiting += [callee for node in body for callee in self.called(node)]
-        return found
+        return places
 
     def every_place(self) -> Iterator[Place]:
         """Every node, whether anything needs it or not."""
@@ -197,14 +197,14 @@ class SavedGraph:
         return {node.name: node for node in self.functions[function].node_def} if function else self.nodes
 
     def _walk(self, tensors: Iterable[str]) -> list[tuple[str, Any]]:
-        found: dict[str, Any] = {}
+        nodes: dict[str, Any] = {}
         waiting = [_producer(tensor) for tensor in tensors]
         while waiting:
             name = waiting.pop()
-            if name not in found:
-                found[name] = self.nodes.get(name)
-                waiting += [_producer(i) for i in (found[name].input if found[name] is not None else ())]
-        return list(found.items())
+            if name not in nodes:
+                nodes[name] = self.nodes.get(name)
+                waiting += [_producer(i) for i in (nodes[name].input if nodes[name] is not None else ())]
+        return list(nodes.items())
 
     def _access(self, nodes: Iterable[Any], by_name: dict[str, Any], arguments: dict[str, int]) -> Access:
         read: set[str | int] = set()
@@ -230,7 +230,7 @@ class SavedGraph:
 
     def _access_of_function(self, name: str) -> Access:
         if name not in self._accesses:
-            self._accesses[name] = Access()  # Of a function that calls itself, what it does outside that call.
+            self._accesses[name] = Access()  # A function that calls itself: what it does outside that call.
             function = self.functions[name]
             arguments = {argument.name: index for index, argument in enumerate(function.signature.input_arg)}
             self._accesses[name] = self._access(function.node_def, self._body(name), arguments)
@@ -269,9 +269,9 @@ def _variable(tensor: str, by_name: dict[str, Any], arguments: dict[str, int]) -
 
 
 def _from_caller(keys: Iterable[str | int], inputs: list[str | int | None]) -> set[str | int]:
-    found: set[str | int] = set()
+    outer_keys: set[str | int] = set()
     for key in keys:
         outer = key if isinstance(key, str) else inputs[key] if key < len(inputs) else None
         if outer is not None:
-            found.add(outer)
-    return found
+            outer_keys.add(outer)
+    return outer_keys

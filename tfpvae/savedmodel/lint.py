@@ -1,4 +1,4 @@
-"""What is wrong with a SavedModel that is to be served, told from its files without running any of it.
+"""Finds what would go wrong when a SavedModel is served, from its files and without running any of it.
 
 Facts about TensorFlow Serving are those of recorded answers of version 2.20: what fails over REST, what its batching
 takes, and which variables it restores.
@@ -26,7 +26,7 @@ class Severity(StrEnum):
     ERROR = "error"
     """Requests fail, or something runs that must not: the version is refused."""
     WARNING = "warning"
-    """It works, though not in every way in which a signature can be called."""
+    """It works, but not with every way to call a signature."""
 
 
 class Finding(NamedTuple):
@@ -34,19 +34,19 @@ class Finding(NamedTuple):
 
     severity: Severity
     rule: str
-    """Which of the things that are looked for, in a word: "scalar-input", "xla", ..."""
+    """The rule that it breaks, in a word: "scalar-input", "xla", ..."""
     signature: str | None
     """The signature that has it; None where it concerns the whole version."""
     op: str | None
     """The operator, input or output that it is about."""
     text: str
-    """What was found."""
+    """What is wrong."""
     advice: str
     """What to do about it."""
 
 
 _BATCH_RULES: Final = ("scalar-input", "fixed-batch", "no-batch-axis", "unknown-rank", "no-inputs")
-"""What TensorFlow Serving's batching does not survive, beside every error."""
+"""The rules that a signature must keep to be batched by TensorFlow Serving. It must have no error either."""
 
 
 def lint(saved_model_dir: str | Path) -> list[Finding]:
@@ -72,17 +72,17 @@ def _lint(graph: SavedGraph, directory: Path) -> list[Finding]:
     # Without a checkpoint nothing is restored.
     restore = graph.restore if _checkpoint_is_there(directory) else ()
     restored = graph.access([*restore, *graph.initialise]).written
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name, definition in graph.signatures.items():
-        found += _shapes(name, definition)
-        found += _lacks(graph, name, _tensors(definition))
-        found += _operators(name, graph, definition)
-        found += _variables(name, graph.access(_tensors(definition)), restored)
-    found += _at_load(graph)
-    found += _checkpoint(graph, directory)
-    found += _assets(graph, directory)
-    found += _elsewhere(graph, found)
-    return sorted(found, key=lambda finding: finding.severity is not Severity.ERROR)
+        findings += _shapes(name, definition)
+        findings += _lacks(graph, name, _tensors(definition))
+        findings += _operators(name, graph, definition)
+        findings += _variables(name, graph.access(_tensors(definition)), restored)
+    findings += _at_load(graph)
+    findings += _checkpoint(graph, directory)
+    findings += _assets(graph, directory)
+    findings += _elsewhere(graph, findings)
+    return sorted(findings, key=lambda finding: finding.severity is not Severity.ERROR)
 
 
 def batching(saved_model_dir: str | Path) -> dict[str, str | None]:
@@ -332,9 +332,9 @@ def _at_load(graph: SavedGraph) -> Iterator[Finding]:
     yield from _unknown(None, graph, places)
 
 
-def _elsewhere(graph: SavedGraph, found: list[Finding]) -> Iterator[Finding]:
+def _elsewhere(graph: SavedGraph, findings: list[Finding]) -> Iterator[Finding]:
     """Python and files in what neither a signature nor loading runs, though Python programs could."""
-    known = {finding.op for finding in found if finding.rule in (_PYTHON.rule, _FILES.rule)}
+    known = {finding.op for finding in findings if finding.rule in (_PYTHON.rule, _FILES.rule)}
     saving = {str(place) for place in graph.places([*graph.save, *graph.restore]) if place.node.op in _SAVING}
     loading = {str(place) for place in graph.places(graph.initialise) if place.node.op in _TABLES}
     places = [

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
-"""Runs a signature by name on inputs by name."""
+from tfpvae.signatures import Run
 
 
 def open_session(directory: Path) -> tuple[tf.compat.v1.Session, Any]:

@@ -1,7 +1,8 @@
 """SHA-256 of every file of a version directory, in its manifest: has anything changed since it was exported?
 
 They find damage and edits, and a file that was forgotten in a copy. They are no signature: whoever can write the files
-can write new hashes too.
+can write new hashes too. Paths have / between folders. The manifest's own hash is that of its bytes with 64 zeros in
+place of the hash itself.
 """
 
 from __future__ import annotations
@@ -14,13 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tfpvae.errors import ExportError
-from tfpvae.signatures import MANIFEST
-
-FILES: Final = "files"
-"""The manifest's entry: SHA-256 in hexadecimal by path, with / between folders.
-
-The manifest's own is that of its bytes with 64 zeros in place of the hash itself.
-"""
+from tfpvae.manifest import FILES, MANIFEST, to_text
 
 _ZEROS: Final = "0" * 64
 
@@ -37,14 +32,14 @@ def write_hashes(version_dir: Path) -> dict[str, str]:
     manifest = json.loads((version_dir / MANIFEST).read_text(encoding="utf-8"))
     hashes = {path: _hash(version_dir / path) for path in sorted(_files(version_dir))}
     manifest[FILES] = hashes | {MANIFEST: _ZEROS}
-    text = json.dumps(manifest, indent=2) + "\n"
+    text = to_text(manifest)
     own = _sha256(text.encode())
     (version_dir / MANIFEST).write_bytes(text.replace(_entry(_ZEROS), _entry(own)).encode())
     return hashes | {MANIFEST: own}
 
 
 def check_hashes(version_dir: Path) -> dict[str, str]:
-    """What is not as it was exported.
+    """Which files are not as they were exported.
 
     Args:
         version_dir: a version directory, with its `manifest.json`.
@@ -67,11 +62,13 @@ def check_hashes(version_dir: Path) -> dict[str, str]:
             f"{version_dir / MANIFEST} must list the SHA-256 of each file, its own included. It was changed, or it was "
             "written by a tfpvae that did not yet do so."
         ) from error
-    found = set(_files(version_dir))
-    wrong = dict.fromkeys(sorted(expected.keys() - found), "is missing")
-    wrong |= dict.fromkeys(sorted(found - expected.keys()), "is not listed")
+    present = set(_files(version_dir))
+    wrong = dict.fromkeys(sorted(expected.keys() - present), "is missing")
+    wrong |= dict.fromkeys(sorted(present - expected.keys()), "is not listed")
     wrong |= {
-        path: "was changed" for path in sorted(found & expected.keys()) if _differs(version_dir / path, expected[path])
+        path: "was changed"
+        for path in sorted(present & expected.keys())
+        if _differs(version_dir / path, expected[path])
     }
     entry = _entry(own).encode()
     if text.count(entry) != 1 or _sha256(text.replace(entry, _entry(_ZEROS).encode())) != own:

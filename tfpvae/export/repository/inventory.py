@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfpvae.checks import positive_integer
-from tfpvae.errors import ExportError
+from tfpvae.errors import ExportError, ManifestError
 from tfpvae.export.repository.hashes import check_hashes
 from tfpvae.export.repository.versions import remove, version_directories, versions
-from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY
+from tfpvae.manifest import MANIFEST, read_manifest
+from tfpvae.signatures import ONNX_DIRECTORY
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class VersionInfo:
         prior: the class of p(z); None also where the model has none.
         signatures: their names.
         onnx: the names of the graphs, `decode`, `decode.int8`.
-        damage: what `check_hashes` found by file, empty where all is as it was exported; None where it was not asked,
-            or there is no manifest to compare with.
+        damage: what `check_hashes` gives; None where the files were not compared, or there is no manifest.
     """
 
     version: int
@@ -44,7 +43,7 @@ class VersionInfo:
     damage: dict[str, str] | None
 
     def to_json(self) -> dict[str, Any]:
-        """The same, of what `json` can write."""
+        """The same as `json` can write it."""
         return dataclasses.asdict(self) | {"path": str(self.path)}
 
 
@@ -65,39 +64,27 @@ def describe(model_directory: str | Path, *, hashes: bool = False) -> list[Versi
 
 
 def _describe(number: int, path: Path, hashes: bool) -> VersionInfo:
-    manifest = _manifest(path)
     damage = None
     if hashes and (path / MANIFEST).is_file():
         try:
             damage = check_hashes(path)
         except ExportError:
             damage = {MANIFEST: "cannot be read"}
-    signatures = manifest.get("signatures")
+    try:
+        manifest = read_manifest(path)
+    except ManifestError:
+        manifest = None
     return VersionInfo(
         version=number,
         path=path,
         size=sum(file.lstat().st_size for file in path.rglob("*") if file.is_file()),
-        created=_text(manifest, "created"),
-        likelihood=_text(manifest, "likelihood"),
-        prior=_text(manifest, "prior"),
-        signatures=tuple(signatures) if isinstance(signatures, dict) else (),
+        created=None if manifest is None else manifest.created,
+        likelihood=None if manifest is None else manifest.likelihood,
+        prior=None if manifest is None else manifest.prior,
+        signatures=() if manifest is None else tuple(manifest.signatures),
         onnx=tuple(sorted(file.name.removesuffix(".onnx") for file in (path / ONNX_DIRECTORY).glob("*.onnx"))),
         damage=damage,
     )
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    """A version's manifest; empty where there is none that can be read."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
-
-
-def _text(manifest: dict[str, Any], key: str) -> str | None:
-    value = manifest.get(key)
-    return value if isinstance(value, str) else None
 
 
 def prune(model_directory: str | Path, keep: int, protected: Collection[int] = ()) -> list[int]:
@@ -106,7 +93,7 @@ def prune(model_directory: str | Path, keep: int, protected: Collection[int] = (
     Args:
         model_directory: `models/mnist`.
         keep: how many of the newest stay, 1 or more.
-        protected: versions that stay besides.
+        protected: older versions that stay too.
 
     Returns:
         The versions that were removed.

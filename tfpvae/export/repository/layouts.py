@@ -32,13 +32,13 @@ from tfpvae.checks import one_of
 from tfpvae.errors import ExportError
 from tfpvae.export.endpoints import endpoints, example_inputs
 from tfpvae.export.exporter import export_model
-from tfpvae.export.parity import BATCH_SIZES, compare, example
+from tfpvae.export.parity import BATCH_SIZES, Example, compare, example
 from tfpvae.export.profile import Profile
 from tfpvae.export.repository.model_config import replace_text
 from tfpvae.export.repository.versions import publishing, versions
+from tfpvae.manifest import SignatureEntry, read_manifest
 from tfpvae.models import VAE, ConditionalDensity
-from tfpvae.savedmodel.session import Run
-from tfpvae.signatures import MANIFEST, ONNX_DIRECTORY, graph_of
+from tfpvae.signatures import ONNX_DIRECTORY, Run, graph_of
 
 LAYOUTS: Final = ("openvino", "triton")
 
@@ -84,10 +84,13 @@ def export_layout(
     one_of("layout", layout, LAYOUTS, ExportError)
     name, repository = Path(os.path.abspath(directory)).name, Path(directory).parent  # noqa: PTH100  As export_model.
     config = _read_config(repository) if layout == "openvino" else {}
-    profile = replace(profile or Profile(), saved_model=False, onnx=True, litert=False, model_card=False, samples=False)
+    profile = replace(
+        profile or Profile(), saved_model=False, onnx=True, litert=False, targets=(), model_card=False, samples=False
+    )
     with tempfile.TemporaryDirectory() as folder:
         export = export_model(model, Path(folder) / name, profile=profile, progress=progress)
-        manifest = json.loads((export.path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(export.path)
+        no_graph = dict(manifest.targets["onnx"].left_out)
         graphs = {
             f"{name}_{graph.stem.replace('.', '_')}": graph
             for graph in sorted((export.path / ONNX_DIRECTORY).glob("*.onnx"))
@@ -97,28 +100,28 @@ def export_layout(
             for servable, why in wrong.items():
                 progress(f"left out {servable}: {why}")
                 del graphs[servable]
-            manifest["no_onnx"] |= wrong
-            if any("seed" in manifest["signatures"][graph_of(graph.name)[0]]["inputs"] for graph in graphs.values()):
+            no_graph |= wrong
+            if any("seed" in manifest.signatures[graph_of(graph.name)[0]].inputs for graph in graphs.values()):
                 progress("seeds are those of 32 bits there, -2147483648 to 2147483647: OpenVINO reads no more of them")
         if not graphs:
-            raise ExportError(f"The model has no ONNX graph for this server: {manifest['no_onnx']}")
+            raise ExportError(f"The model has no ONNX graph for this server: {no_graph}")
         if version is None:
             version = 1 + max((number for servable in graphs for number in versions(repository / servable)), default=0)
         progress(f"publishing version {version} of {len(graphs)} servables")
         with ExitStack() as stack:
-            made = {each: stack.enter_context(publishing(repository / each, version)) for each in graphs}
+            publications = {each: stack.enter_context(publishing(repository / each, version)) for each in graphs}
             for servable, graph in graphs.items():
-                shutil.copy(graph, made[servable].building / "model.onnx")
+                shutil.copy(graph, publications[servable].building / "model.onnx")
                 if layout == "triton" and not (repository / servable / "config.pbtxt").exists():
-                    signature = manifest["signatures"][graph_of(graph.name)[0]]
+                    signature = manifest.signatures[graph_of(graph.name)[0]]
                     replace_text(repository / servable / "config.pbtxt", triton_config(servable, signature))
             if layout == "openvino":
                 replace_text(repository / "config.json", openvino_config(config, graphs))
-    paths = [publication.path for publication in made.values()]
+    paths = [publication.path for publication in publications.values()]
     return tuple(path for path in paths if path is not None)
 
 
-def triton_config(servable: str, signature: Mapping[str, Any]) -> str:
+def triton_config(servable: str, signature: SignatureEntry) -> str:
     """Triton's `config.pbtxt` (its `ModelConfig`) of a servable.
 
     Triton keeps the batch to itself. What has no axis but the batch, such as a seed, is `[1]` in a request and is
@@ -129,13 +132,13 @@ def triton_config(servable: str, signature: Mapping[str, Any]) -> str:
         signature: as in the manifest.
     """
     lines = [f"name: {json.dumps(servable)}", 'backend: "onnxruntime"', f"max_batch_size: {MAX_BATCH_SIZE}"]
-    for role in ("input", "output"):
-        for key, spec in signature[f"{role}s"].items():
-            shape = spec["shape"][1:]
+    for role, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for key, spec in specs.items():
+            shape = spec.shape[1:]
             lines += [
                 f"{role} {{",
                 f"  name: {json.dumps(key)}",
-                f"  data_type: {_TRITON_TYPES[spec['dtype']]}",
+                f"  data_type: {_TRITON_TYPES[spec.dtype]}",
                 f"  dims: [ {', '.join(map(str, shape or [1]))} ]",
                 *([] if shape else ["  reshape: { shape: [ ] }"]),
                 "}",
@@ -144,10 +147,10 @@ def triton_config(servable: str, signature: Mapping[str, Any]) -> str:
 
 
 def openvino_config(config: Mapping[str, Any], servables: Mapping[str, Any]) -> str:
-    """OpenVINO Model Server's `config.json` with these servables, beside what else it has.
+    """OpenVINO Model Server's `config.json` with these servables added.
 
     Args:
-        config: what is there already.
+        config: the present content.
         servables: by name.
     """
     entries = config.get("model_config_list", [])
@@ -179,13 +182,18 @@ def _wrong_in_openvino(
     core = openvino.Core()
     present, _ = endpoints(model)
     wrong: dict[str, str] = {}
+    answered: dict[str, list[Example]] = {}
     for servable, graph in graphs.items():
         name, precision = graph_of(graph.name)
         tolerance = profile.tolerance if precision == "float32" else getattr(profile, f"{precision}_tolerance")
-        made = [example(present[name], _of_32_bits(example_inputs(present[name], rows))) for rows in BATCH_SIZES]
+        if name not in answered:
+            answered[name] = [
+                example(present[name], _of_32_bits(example_inputs(present[name], rows))) for rows in BATCH_SIZES
+            ]
+        expected = answered[name]
         try:
             served = core.compile_model(graph, "CPU", _SETTINGS)
-            _, far = compare(made, "OpenVINO", _run_openvino(served, list(made[0].expected)), tolerance)
+            _, far = compare(expected, "OpenVINO", _run_openvino(served, list(expected[0].expected)), tolerance)
         except RuntimeError as error:  # Its last line names the operator.
             far = {name: f"OpenVINO cannot run it: {str(error).strip().splitlines()[-1]}"}
         if far:

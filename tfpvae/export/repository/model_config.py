@@ -40,7 +40,7 @@ class Entry:
 
 
 class Labelling(NamedTuple):
-    """What became of a change of labels.
+    """The outcome of a change of labels.
 
     Attributes:
         entry: what models.config says now.
@@ -75,7 +75,7 @@ def write_labels(
     where a label is to move to such a version, it is only loaded now; the same call later moves the label.
 
     Args:
-        config: the file; made if need be.
+        config: the file; made if there is none.
         model: the model's name.
         changes: the version by label; None removes a label. Other labels stay. Without any label left, the server
             loads the highest version again.
@@ -292,10 +292,10 @@ class _Parser:
         return token
 
     def fields(self, closing: str) -> list[_Field]:
-        found = []
+        fields = []
         while self.peek() != closing:
-            found.append(self.field())
-        return found
+            fields.append(self.field())
+        return fields
 
     def field(self) -> _Field:
         name = self.take()
@@ -318,13 +318,13 @@ class _Parser:
         if self.peek() != "[":
             return [self.value()]
         self.take()
-        found: list[_Message | str] = []
+        listed: list[_Message | str] = []
         while self.peek() != "]":
-            found.append(self.value())
+            listed.append(self.value())
             if self.peek() != "]":
                 self.expect(",")
         self.take()
-        return found
+        return listed
 
     def value(self) -> _Message | str:
         token = self.take()
@@ -347,14 +347,14 @@ def _parse(text: str, config: Path) -> _Message:
 
 def _messages(message: _Message, name: str, config: Path) -> list[_Message]:
     """The values of a field that holds messages."""
-    found = []
+    messages = []
     for one in message.fields:
         if one.name == name and one.values:
             value = one.values[0] if len(one.values) == 1 else None
             if not isinstance(value, _Message):
                 raise ExportError(f"{config} must have {name} {{ ... }}, once for each, to be changed here.")
-            found.append(value)
-    return found
+            messages.append(value)
+    return messages
 
 
 def _texts(message: _Message, name: str) -> list[str]:

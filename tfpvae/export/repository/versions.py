@@ -1,6 +1,6 @@
 """Numbered version directories, published whole.
 
-A version is written into a folder of its own beside its place, `.building-HOST-abcd1234`, and renamed to its number
+A version is written into a folder next to its final place, `.building-HOST-abcd1234`, and renamed to its number
 when it is whole and checked. A server looks at numbers alone. What a rename guarantees:
 
 - Linux and macOS, on one local file system: it is atomic. Whoever looks sees the version whole or not at all, also when
@@ -40,7 +40,8 @@ from typing import Final
 
 from tfpvae.checks import positive_integer
 from tfpvae.errors import ExportError
-from tfpvae.signatures import MANIFEST, SAVED_MODEL
+from tfpvae.manifest import MANIFEST
+from tfpvae.signatures import SAVED_MODEL
 
 if sys.platform != "win32":
     import fcntl
@@ -111,11 +112,11 @@ class Publication:
 def publishing(model_directory: Path, version: int | None = None) -> Iterator[Publication]:
     """A folder to write a version into, which becomes the version when the block ends without an error.
 
-    It lies beside its final place under a name that is no number, so that a server that polls the directory never sees
+    It lies next to its final place under a name that is no number, so that a server that polls the directory never sees
     half a version. The rename that publishes it is atomic on one file system.
 
     Args:
-        model_directory: `models/mnist`; made if need be.
+        model_directory: `models/mnist`; made if there is none.
         version: its number; None is the next free one.
 
     Yields:
@@ -177,7 +178,7 @@ def remove(model_directory: Path, version: int) -> None:
         os.rename(path, removed)
     except OSError as error:
         raise ExportError(f"{path} cannot be removed: {error}") from error
-    shutil.rmtree(removed, ignore_errors=True)  # What is left of it is a leftover.
+    shutil.rmtree(removed, ignore_errors=True)  # `remove_leftovers` tries again.
 
 
 def remove_leftovers(model_directory: Path) -> tuple[list[str], dict[str, str]]:
@@ -256,7 +257,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def _host() -> str:
-    """This machine's name, of what a file's name may hold."""
+    """This machine's name, in letters that a file's name may have."""
     return re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname())[:64] or "unnamed"
 
 

@@ -1,26 +1,28 @@
-"""Writing the signatures for LiteRT, TensorFlow's runtime for phones and small devices, once TensorFlow Lite."""
+"""The file of a version for LiteRT, TensorFlow's runtime for phones and small devices, once TensorFlow Lite."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import os
+import json
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfpvae.export.endpoints import Endpoint
-from tfpvae.export.parity import Example, Gap, compare, examples_of
+from tfpvae.export.parity import first_line
+from tfpvae.export.targets.base import Target, Task
 from tfpvae.export.targets.saved_model import write_saved_model
-from tfpvae.savedmodel.session import Run
+from tfpvae.manifest import Manifest
+from tfpvae.signatures import Run, Signature
 
 LITERT: Final = "decoder.tflite"
 """The file of a version directory that this module writes."""
@@ -29,38 +31,77 @@ LITERT_ERRORS: Final = (ValueError, RuntimeError)
 """What LiteRT raises of a file that it cannot open or run."""
 
 
-def write_litert(
-    model: keras.Model, endpoints: dict[str, Endpoint], examples: list[Example], tolerance: float, path: Path
-) -> tuple[list[Gap], dict[str, str]]:
-    """Writes one file that holds all signatures that have a form there, with a free batch, and the weights once.
+class LiteRt(Target):
+    """One file that holds all signatures that have a form there, with a free batch, and the weights once.
 
-    What LiteRT then cannot run, or computes otherwise than the model, as it does of some densities, is left out too.
+    LiteRT computes some densities otherwise than TensorFlow does: such signatures are left out.
+    """
+
+    name = "litert"
+    runtime = "LiteRT"
+    files = LITERT
+    errors: ClassVar[tuple[type[Exception], ...]] = LITERT_ERRORS
+    drops_differing = True
+
+    def lacks(self, signature: Signature) -> str | None:
+        return "PNG has no LiteRT form" if signature.name == "sample_png" else super().lacks(signature)
+
+    def write(self, task: Task) -> dict[str, str]:
+        task.progress(f"writing {LITERT}")
+        converted, left_out = convert(task.model, task.endpoints)
+        if converted is not None:
+            (task.directory / LITERT).write_bytes(converted)
+        return left_out
+
+    @contextlib.contextmanager
+    def open(self, directory: Path, signatures: tuple[str, ...]) -> Iterator[Mapping[str, Run]]:
+        yield {self.runtime: run_litert(directory / LITERT)}
+
+    def usage(self, manifest: Manifest) -> Iterator[str]:
+        held = manifest.held(self.name)
+        names, last = ", ".join(f"`{name}`" for name in held), held[-1]
+        yield from (
+            f"`{LITERT}` holds {names}, each by its name, for phones and small devices.",
+            "",
+            "In Python, with the arrays above:",
+            "",
+            "```python",
+            "from ai_edge_litert.interpreter import Interpreter",
+            "",
+            f"litert = Interpreter({json.dumps(LITERT)}).get_signature_runner({json.dumps(last)})",
+            f"litert({', '.join(f'{key}={key}' for key in manifest.signatures[last].inputs)})",
+            "```",
+            "",
+        )
+
+
+TARGET: Final = LiteRt()
+
+
+def convert(model: keras.Model, endpoints: Mapping[str, Endpoint]) -> tuple[bytes | None, dict[str, str]]:
+    """Converts the signatures.
 
     Args:
         model: the model whose weights the endpoints use.
         endpoints: by name.
-        examples: what the model itself answers.
-        tolerance: the allowed difference, relative to the larger of 1 and the largest output.
-        path: the file; it is not written if there is nothing to hold.
 
     Returns:
-        The largest gap of each output, and why signatures were left out, by name.
+        The file, None where no signature has a form; and why the converter refused some of them, by name.
     """
-    left_out: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(model, {name: _by_halves(endpoint) for name, endpoint in endpoints.items()}, Path(folder))
-        while kept := [name for name in endpoints if name not in left_out]:
-            converted = _convert(folder, kept)
-            if isinstance(converted, dict):
-                left_out |= converted
-                continue
-            path.write_bytes(converted)
-            gaps, wrong = compare(examples_of(examples, kept), "LiteRT", run_litert(path), tolerance, LITERT_ERRORS)
-            if not wrong:
-                return gaps, left_out
-            left_out |= wrong
-    path.unlink(missing_ok=True)
-    return [], left_out
+        converted, why = _convert(folder, list(endpoints))
+        if converted is not None:
+            return converted, {}
+        # The converter takes all of them or none: those that it refuses are found one by one.
+        refused = {}
+        for name in endpoints:
+            alone, reason = _convert(folder, [name]) if len(endpoints) > 1 else (None, why)
+            if alone is None:
+                refused[name] = reason
+        kept = [name for name in endpoints if name not in refused]
+        converted, why = _convert(folder, kept) if refused and kept else (None, why)
+        return converted, refused if converted is not None or not kept else dict.fromkeys(endpoints, why)
 
 
 def _by_halves(endpoint: Endpoint) -> Endpoint:
@@ -76,33 +117,23 @@ def _by_halves(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, function=function)
 
 
-def _convert(folder: str, names: list[str]) -> bytes | dict[str, str]:
-    """The file, or why the converter refuses some of them, by name."""
+def _convert(folder: str, names: list[str]) -> tuple[bytes | None, str]:
+    """The file, or None and why the converter refuses these signatures.
+
+    Operators that LiteRT lacks are let through as TensorFlow's own, named "Flex...", and are found afterwards: asked to
+    refuse them, the converter writes a page for each to the process's standard error.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     try:
-        with _quiet():
-            return bytes(converter.convert())
-    except Exception as error:  # noqa: BLE001  The converter's own exception has no public name; the reason is kept.
-        named = re.search(r"^(TF Select|Custom) ops: .*$", str(error), re.MULTILINE)
-        why = f"LiteRT's converter refuses it: {named[0] if named else str(error).partition(chr(10))[0]}"
-    if len(names) == 1:
-        return {names[0]: why}
-    # It takes all of them or none: those that it refuses are found one by one.
-    alone = [found for name in names if isinstance(found := _convert(folder, [name]), dict)]
-    return {name: reason for found in alone for name, reason in found.items()} or dict.fromkeys(names, why)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the converter writes to the terminal by itself, a page for each operator that it lacks."""
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        converted = bytes(converter.convert())
+    except Exception as error:  # noqa: BLE001  The converter's own exception has no public name. The reason is kept.
+        named = re.search(r"^Custom ops: .*$", str(error), re.MULTILINE)
+        return None, f"LiteRT's converter refuses it: {named[0] if named else first_line(error)}"
+    lacking = sorted({name.decode() for name in re.findall(rb"\bFlex([A-Z]\w*)", converted)})
+    if lacking:
+        return None, f"LiteRT has no operators {', '.join(lacking)}"
+    return converted, ""
 
 
 def run_litert(path: Path, threads: int | None = None) -> Run:

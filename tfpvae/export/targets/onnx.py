@@ -1,11 +1,13 @@
-"""Writing ONNX graphs, one a signature."""
+"""The ONNX graphs of a version, one a signature, for ONNX Runtime and the browser."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import onnx
@@ -14,9 +16,10 @@ import tensorflow as tf
 import tf2onnx
 
 from tfpvae.export.endpoints import Endpoint
+from tfpvae.export.targets.base import Target, Task
 from tfpvae.export.targets.onnx_operators import HANDLERS
-from tfpvae.savedmodel.session import Run
-from tfpvae.signatures import graph_file
+from tfpvae.export.targets.onnx_precision import has_weights, write_float16, write_int8
+from tfpvae.signatures import ONNX_DIRECTORY, Run, Signature, graph_file
 
 OPSET: Final = 18
 """The highest that tf2onnx writes."""
@@ -87,3 +90,53 @@ def run_onnx(directory: Path, precision: str = "float32") -> Run:
         return dict(zip(names, session.run(names, inputs), strict=True))
 
     return run
+
+
+class Onnx(Target):
+    """One graph for each signature, and more of them in float16 and int8."""
+
+    name = "onnx"
+    runtime = "ONNX Runtime"
+    files = f"{ONNX_DIRECTORY}/"
+    errors: ClassVar[tuple[type[Exception], ...]] = ONNX_ERRORS
+    precisions = ("float16", "int8")
+    own_section = False
+
+    def lacks(self, signature: Signature) -> str | None:
+        if signature.name == "sample_png":
+            return "PNG has no ONNX form; tfpvae.edge makes it of sample_mean"
+        return super().lacks(signature)
+
+    def write(self, task: Task) -> dict[str, str]:
+        directory = task.directory / ONNX_DIRECTORY
+        directory.mkdir()
+        left_out: dict[str, str] = {}
+        for name, endpoint in task.endpoints.items():
+            task.progress(f"writing {graph_file(name)}")
+            try:
+                write_onnx(endpoint, directory / graph_file(name))
+            except NoOnnxFormError as error:
+                left_out[name] = str(error)
+        return left_out
+
+    @contextlib.contextmanager
+    def open(self, directory: Path, signatures: tuple[str, ...]) -> Iterator[Mapping[str, Run]]:
+        yield {self.runtime: run_onnx(directory / ONNX_DIRECTORY)}
+
+    def open_reduced(self, directory: Path, precision: str) -> Run:
+        return run_onnx(directory / ONNX_DIRECTORY, precision)
+
+    def write_reduced(
+        self, directory: Path, signature: str, precision: str, inputs: Mapping[str, np.ndarray]
+    ) -> str | None:
+        source = directory / ONNX_DIRECTORY / graph_file(signature)
+        if not has_weights(source):
+            return None
+        path = self.reduced_file(directory, signature, precision)
+        return write_float16(source, path) if precision == "float16" else write_int8(source, path, inputs)
+
+    def reduced_file(self, directory: Path, signature: str, precision: str) -> Path:
+        return directory / ONNX_DIRECTORY / graph_file(signature, precision)
+
+
+TARGET: Final = Onnx()

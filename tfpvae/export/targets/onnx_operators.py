@@ -96,7 +96,7 @@ def _expm1(write: _Writer) -> str:
 
 
 def _zero_where_zero(write: _Writer, zero: str, other: str) -> str:
-    """The product, and 0 where the first is 0, whatever the other."""
+    """The product; 0 where the first is 0, even if the other is infinite or NaN."""
     return write("Where", write("Equal", zero, 0.0), 0.0, write("Mul", zero, other))
 
 

@@ -1,18 +1,52 @@
-"""Writing a SavedModel."""
+"""The SavedModel of a version, for TensorFlow Serving and for Python."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar, Final
 
 import keras
+import tensorflow as tf
 
 from tfpvae.export.endpoints import Endpoint
-from tfpvae.signatures import DEFAULT_ALIAS_OF, DEFAULT_SIGNATURE
+from tfpvae.export.targets.base import Target, Task
+from tfpvae.export.targets.warmup import write_warmup
+from tfpvae.savedmodel.session import run_v1, run_v2
+from tfpvae.signatures import DEFAULT_ALIAS_OF, DEFAULT_SIGNATURE, SAVED_MODEL, Run, Signature
 
 
-def write_saved_model(model: keras.Model, endpoints: dict[str, Endpoint], directory: Path) -> None:
+class SavedModel(Target):
+    """A SavedModel, run through both of TensorFlow's loaders."""
+
+    name = "saved_model"
+    runtime = "SavedModel"
+    files = SAVED_MODEL
+    errors: ClassVar[tuple[type[Exception], ...]] = (tf.errors.OpError, KeyError)
+    own_section = False
+
+    def lacks(self, signature: Signature) -> str | None:
+        return None
+
+    def write(self, task: Task) -> dict[str, str]:
+        task.progress("writing the SavedModel")
+        write_saved_model(task.model, task.endpoints, task.directory)
+        if task.profile.warmup:
+            write_warmup(task.endpoints, task.served_as, task.directory)
+        return {}
+
+    @contextlib.contextmanager
+    def open(self, directory: Path, signatures: tuple[str, ...]) -> Iterator[Mapping[str, Run]]:
+        with run_v1(directory) as run:
+            yield {self.runtime: run_v2(directory), f"{self.runtime} (v1)": run}
+
+
+TARGET: Final = SavedModel()
+
+
+def write_saved_model(model: keras.Model, endpoints: Mapping[str, Endpoint], directory: Path) -> None:
     """Writes a SavedModel with these signatures, and `serving_default` as another name for `decode` if there is one.
 
     It goes through `keras.export.ExportArchive`: a plain `tf.saved_model.save` of Keras 3 layers loads in Python and

@@ -1,0 +1,177 @@
+"""What a target is: a form in which a version holds a model's signatures, and a runtime that runs it.
+
+A target is one class in one file. What is registered here is written by `tfpvae.export_model` where the profile asks
+for it, compared with Keras, listed in the manifest, verified, described in the model card, and timed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from tfpvae.errors import ExportError
+from tfpvae.export.markdown import table
+from tfpvae.signatures import Run, Signature
+
+if TYPE_CHECKING:
+    from tfpvae.export.endpoints import Endpoint
+    from tfpvae.export.profile import Profile
+    from tfpvae.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a target is to write.
+
+    Attributes:
+        model: the model, whose weights the endpoints use.
+        endpoints: the signatures by name.
+        directory: the version directory.
+        served_as: the model's name on a server.
+        profile: the profile of the export.
+        progress: called with a line for each step.
+    """
+
+    model: Any
+    endpoints: Mapping[str, Endpoint]
+    directory: Path
+    served_as: str
+    profile: Profile
+    progress: Callable[[str], None]
+
+
+class Target(ABC):
+    """A form in which a version holds signatures. Abstract: a target defines `write` and `open`.
+
+    Attributes:
+        name: its name in profiles and in the manifest.
+        runtime: what runs it, in words: "ONNX Runtime".
+        files: the file or the folder of a version directory that it writes, "decoder.tflite" or "onnx/".
+        errors: what its runtime raises where it cannot open or run something.
+        drops_differing: whether a signature that it computes otherwise than Keras, or cannot run, is left out. Where it
+            is false, such a signature stops the export.
+        own_section: whether the model card has a section for it, which `about` writes. Where it is false, the card's
+            examples of each signature show it, and say which signatures it lacks.
+        precisions: the precisions below float32 that `write_reduced` can write.
+    """
+
+    name: ClassVar[str]
+    runtime: ClassVar[str]
+    files: ClassVar[str]
+    errors: ClassVar[tuple[type[Exception], ...]] = ()
+    drops_differing: ClassVar[bool] = False
+    own_section: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = ()
+
+    def lacks(self, signature: Signature) -> str | None:
+        """Why a signature has no form in this target, in words; None where it may have one."""
+        return f"{signature.name} gives files, which {self.runtime} cannot write" if signature.gives_files else None
+
+    @abstractmethod
+    def write(self, task: Task) -> dict[str, str]:
+        """Writes the signatures.
+
+        Returns:
+            Why some of them could not be written, by name. All others have been written.
+        """
+
+    @abstractmethod
+    def open(self, directory: Path, signatures: tuple[str, ...]) -> AbstractContextManager[Mapping[str, Run]]:
+        """Opens what was written.
+
+        Args:
+            directory: the version directory.
+            signatures: the names of the signatures that it holds.
+
+        Returns:
+            A context that gives the ways to run it by name. The first is `runtime`, and is the one that is timed.
+        """
+
+    def discard(self, directory: Path) -> None:
+        """Removes `files`, before they are written again with fewer signatures."""
+        path = directory / self.files
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def about(self, manifest: Manifest) -> Iterator[str]:
+        """The lines of its section in the model card, with an empty line after every paragraph."""
+        entry = manifest.targets[self.name]
+        yield from (f"## {self.runtime}", "", *self.usage(manifest))
+        if entry.left_out:
+            rows = [(f"`{name}`", reason) for name, reason in entry.left_out.items()]
+            yield from (*table(("not in it", "because"), rows), "")
+
+    def usage(self, manifest: Manifest) -> Iterator[str]:
+        """What that section says of how it is used, lines as of `about`."""
+        held = ", ".join(f"`{name}`" for name in manifest.held(self.name))
+        yield from (f"`{self.files}` holds {held}.", "")
+
+    # Precisions below float32. A target without `precisions` needs none of these.
+
+    def open_reduced(self, directory: Path, precision: str) -> Run:
+        """Opens the signatures of a lower precision."""
+        raise NotImplementedError
+
+    def write_reduced(
+        self, directory: Path, signature: str, precision: str, inputs: Mapping[str, np.ndarray]
+    ) -> str | None:
+        """Writes a signature that was written before in a lower precision.
+
+        Args:
+            directory: the version directory.
+            signature: its name.
+            precision: one of `precisions`.
+            inputs: typical rows of its inputs, by name.
+
+        Returns:
+            How it was made, in a word; None where there is nothing that a lower precision would change.
+        """
+        raise NotImplementedError
+
+    def reduced_file(self, directory: Path, signature: str, precision: str) -> Path:
+        """The file that `write_reduced` writes."""
+        raise NotImplementedError
+
+
+BUILT_IN: Final = ("saved_model", "onnx", "litert")
+"""The targets of tfpvae, each in the module of its name."""
+
+_REGISTERED: Final[dict[str, Target]] = {}
+
+
+def register_target(target: Target) -> Target:
+    """Makes a target known. A profile names it: `Profile(targets=("mine",))`.
+
+    Args:
+        target: the target; another one of the same name is replaced, except tfpvae's own.
+
+    Raises:
+        ExportError: it is no target, or its name is one of tfpvae's.
+    """
+    if not isinstance(target, Target):
+        raise ExportError(f"target must be a tfpvae.export.Target. Received: {target!r}")
+    if target.name in BUILT_IN:
+        raise ExportError(f"A target must not be named {', '.join(BUILT_IN)}. Received: name={target.name!r}")
+    _REGISTERED[target.name] = target
+    return target
+
+
+def targets() -> tuple[Target, ...]:
+    """Every target: tfpvae's, then those that were registered."""
+    own = (importlib.import_module(f"tfpvae.export.targets.{name}").TARGET for name in BUILT_IN)
+    return (*own, *_REGISTERED.values())
+
+
+def target_names() -> tuple[str, ...]:
+    """The names of `targets()`. Loads none of them."""
+    return (*BUILT_IN, *_REGISTERED)

@@ -1,0 +1,134 @@
+"""ONNX graphs in float16 and int8, computed of those in float32.
+
+int8 weights have a scale for each output channel. On processors without VNNI instructions (x86 before 2019) ONNX
+Runtime's products of unsigned and signed bytes may saturate, and the error may be larger than where it was measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+_CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
+_PRODUCTS: Final = ("MatMul", "Gemm", *_CONVOLUTIONS)
+_IN_FLOAT32: Final = [*DEFAULT_OP_BLOCK_LIST, "IsInf"]
+"""What has no float16 form: the converter's own list, and what ONNX gave one after our opset, in 20."""
+
+
+def write_float16(graph: Path, path: Path) -> str:
+    """Writes a graph with weights and activations in float16; inputs, outputs and random numbers stay float32.
+
+    Args:
+        graph: the float32 graph.
+        path: the file.
+
+    Returns:
+        The method.
+    """
+    model = onnx.shape_inference.infer_shapes(onnx.load(graph))
+    before = set(_before_weights(model.graph))
+    computed = {name for node in model.graph.node if node.name in before for name in node.output}
+    given = {value.name for value in model.graph.input}
+    used = {name for node in model.graph.node if node.name not in before for name in node.input}
+    # The converter also rounds what the nodes that it must leave pass to each other. So it is given the others alone.
+    outputs = [value.name for value in model.graph.output]
+    rest = onnx.utils.Extractor(model).extract_model(sorted(used & (computed | given)), outputs)
+    with _quiet():
+        reduced = OnnxModel(convert_float_to_float16(rest, keep_io_types=True, op_block_list=_IN_FLOAT32))
+        reduced.topological_sort()  # The casts of the inputs were put last.
+    drawn = [value.name for value in reduced.model.graph.input if value.name in computed]
+    if drawn:
+        first = onnx.utils.Extractor(model).extract_model([value.name for value in model.graph.input], drawn)
+        unused = given - {name for node in first.graph.node for name in node.input}
+        for value in [value for value in first.graph.input if value.name in unused]:
+            first.graph.input.remove(value)
+        del reduced.model.graph.value_info[:]  # It names inputs, which `add_prefix` would rename.
+        second = onnx.compose.add_prefix(reduced.model, "float16/", rename_inputs=False, rename_outputs=False)
+        whole = onnx.compose.merge_models(first, second, io_map=[(name, name) for name in drawn])
+    else:
+        whole = reduced.model
+    onnx.checker.check_model(whole, full_check=True)
+    onnx.save(whole, path)
+    return "weights and activations"
+
+
+def write_int8(graph: Path, path: Path, inputs: Mapping[str, np.ndarray]) -> str:
+    """Writes a graph with the products with weights in int8.
+
+    Convolutions with the ranges of activations from `inputs`, for measuring them in each call costs more than it
+    gains; matrix products alone with ranges of each call, which are closer.
+
+    Args:
+        graph: the float32 graph.
+        path: the file.
+        inputs: rows of its inputs by name.
+
+    Returns:
+        The method, "dynamic" or "static".
+    """
+    static = any(node.op_type in _CONVOLUTIONS for node in onnx.load(graph).graph.node)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(graph), str(prepared), skip_symbolic_shape=True)
+        if static:
+            rows = _Rows(inputs)
+            quantize_static(prepared, path, rows, per_channel=True, op_types_to_quantize=list(_PRODUCTS))
+        else:
+            quantize_dynamic(prepared, path, per_channel=True)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    return "static" if static else "dynamic"
+
+
+class _Rows(CalibrationDataReader):
+    """Gives the inputs once."""
+
+    def __init__(self, inputs: Mapping[str, np.ndarray]) -> None:
+        self._batches = iter([dict(inputs)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._batches, None)
+
+
+def has_weights(graph: Path) -> bool:
+    """Whether a graph has products with weights: without, there is nothing to reduce."""
+    model = onnx.load(graph)
+    return len(_before_weights(model.graph)) < len(model.graph.node)
+
+
+def _before_weights(graph: onnx.GraphProto) -> list[str]:
+    """The names of the nodes that come before all products with weights, such as those that draw random numbers."""
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    after: set[str] = set()
+    before = []
+    for node in graph.node:  # The checker holds graphs to the order of their computation.
+        product = node.op_type in _PRODUCTS and not weights.isdisjoint(node.input)
+        if product or not after.isdisjoint(node.input):
+            after.update(node.output)
+        else:
+            before.append(node.name)
+    return before
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice to people that these tools log and warn of."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
