@@ -16,6 +16,7 @@ from tfpvae._extras import explain_missing
 from tfpvae.checks import one_of, positive_integer
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import DataError, ManifestError, NotFoundError, RequestError, ServerError
+from tfpvae.files import local_path
 from tfpvae.images import to_png
 from tfpvae.manifest import MANIFEST, read_manifest
 from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, PRECISIONS, graph_of
@@ -59,13 +60,13 @@ class Decoder(Sampler):
         super().__init__(batch_size)
         one_of("precision", precision, PRECISIONS, RequestError)
         self._threads = None if threads is None else positive_integer("threads", threads, RequestError)
-        self._graphs = _find_graphs(Path(path), precision)
+        self.path = local_path(path, RequestError)
+        self._graphs = _find_graphs(self.path, precision)
         self.num_classes = _num_classes(next(iter(self._graphs.values())).parent)
         with explain_missing("tfpvae.edge.Decoder"):
             import onnxruntime
         self._onnxruntime = onnxruntime
         self._sessions: dict[str, Any] = {}
-        self.path = Path(path)
         self.signatures = tuple(self._graphs)
 
     def __repr__(self) -> str:

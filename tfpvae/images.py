@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tfpvae.checks import non_negative_integer, positive_integer
 from tfpvae.errors import DataError
+from tfpvae.files import local_path, replacing
 
 _CHANNELS: Final = (1, 3, 4)
 _TILE: Final = 56  # pixels: smaller images are enlarged until their shorter side has at least as many
@@ -117,25 +117,23 @@ def check_png_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         DataError: it is a directory, or its directory does not exist.
     """
-    path = Path(path)
+    path = local_path(path, DataError)
     if not path.name or path.is_dir() or not path.parent.is_dir():
         raise DataError(f"A picture's path must be a file in a directory that exists. Received: {str(path)!r}")
     return path
 
 
 def save_png(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Writes a PNG file whole or not at all: under another name beside `path`, then renamed over it.
+    """Writes a PNG file whole or not at all: see `tfpvae.files.replacing`.
 
     Raises:
         DataError: the file cannot be written.
     """
     path = check_png_path(path)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        image.save(unfinished, format="PNG")
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            image.save(unfinished, format="PNG")
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise DataError(f"Cannot write the picture {path}: {error}") from error
 
 

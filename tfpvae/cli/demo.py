@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +11,8 @@ from tfpvae.cli.export import print_export, record_of
 from tfpvae.cli.parsing import Commands, add_command
 from tfpvae.cli.terminal import Steps, load_tensorflow
 from tfpvae.cli.train import print_run
+from tfpvae.errors import RunError
+from tfpvae.files import local_path
 from tfpvae.training.config import TrainConfig
 from tfpvae.training.run import check_free
 
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         RunError: the run's directory holds something else.
     """
-    out = Path(options.out)
+    out = local_path(options.out, RunError)
     check_free(out / "run", overwrite=True)
 
     print("Starting TensorFlow ...", flush=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from pathlib import Path
 from typing import Any
 
 from tfpvae.cli.parsing import Commands, add_command, add_json
 from tfpvae.cli.terminal import Steps, load_tensorflow, no_steps
+from tfpvae.errors import RunError
+from tfpvae.files import local_path
 from tfpvae.training.run import check_measurement, open_run
 
 
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         text = f"{finding['level'].upper():<6}{finding['name']}: {finding['text']}"
         print(textwrap.fill(text, 100, subsequent_indent=" " * 6))
     if options.report:
-        print(f"\nReport: {Path(options.report) / 'report.md'}")
+        print(f"\nReport: {local_path(options.report, RunError) / 'report.md'}")
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

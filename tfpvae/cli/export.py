@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tfpvae.cli.parsing import Commands, add_command
 from tfpvae.cli.terminal import Steps, load_tensorflow
+from tfpvae.errors import ExportError
 from tfpvae.export.profile import Profile
 from tfpvae.export.repository.versions import check_version
+from tfpvae.files import local_path
 from tfpvae.signatures import graph_file
 from tfpvae.training.run import open_run
 
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     opened = open_run(options.run_dir)
     opened.check_model()
     if not options.layout:
-        check_version(Path(options.out), options.version)
+        check_version(local_path(options.out, ExportError), options.version)
 
     load_tensorflow("tfpvae export")
     from tfpvae.export import export_layout, export_model

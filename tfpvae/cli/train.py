@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfpvae.cli.parsing import Commands, add_command
 from tfpvae.cli.terminal import load_tensorflow
 from tfpvae.data import check_source
+from tfpvae.errors import RunError
+from tfpvae.files import local_path
 from tfpvae.training.config import BINARIZE, LIKELIHOODS, MODELS, PRIORS, TrainConfig
 from tfpvae.training.run import check_free, open_run
 
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
     if options.resume:
         config.check_resumes(open_run(options.out).config)
     else:
-        check_free(Path(options.out), options.overwrite)
+        check_free(local_path(options.out, RunError), options.overwrite)
 
     load_tensorflow("tfpvae train")
     from tfpvae.training import Progress, train

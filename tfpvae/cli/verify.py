@@ -12,6 +12,7 @@ from tfpvae.cli.terminal import Steps, load_tensorflow, no_steps, wrapped
 from tfpvae.errors import ExportError
 from tfpvae.export.repository.hashes import check_hashes
 from tfpvae.export.repository.versions import check_is_version
+from tfpvae.files import local_path
 from tfpvae.manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ExportError: there is no version, or it must not be served.
     """
-    directory = Path(options.version_dir)
+    directory = local_path(options.version_dir, ExportError)
     check_is_version(directory)
     if options.hashes:
         _run_hashes(directory, options.json)

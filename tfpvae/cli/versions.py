@@ -18,6 +18,7 @@ from tfpvae.export.repository.inventory import VersionInfo, describe, prune
 from tfpvae.export.repository.model_config import Entry, read_entry, write_labels
 from tfpvae.export.repository.versions import remove_leftovers
 from tfpvae.export.repository.versions import versions as version_numbers
+from tfpvae.files import local_path
 
 
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
@@ -98,8 +99,8 @@ def run(options: argparse.Namespace) -> None:
 def _apply(options: argparse.Namespace) -> _Outcome:
     if options.keep is not None and options.keep < 1:
         raise ExportError(f"--keep must be 1 or more. Received: {options.keep}")
-    directory = Path(options.model_dir).resolve()
-    config = Path(options.config) if options.config else directory.parent / "models.config"
+    directory = local_path(options.model_dir, ExportError).resolve()
+    config = local_path(options.config, ExportError) if options.config else directory.parent / "models.config"
     if options.config and not options.label and not config.is_file():
         raise ExportError(f"There is no {config}.")
     describe(directory)  # An error where there is no version.

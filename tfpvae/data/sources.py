@@ -15,6 +15,7 @@ from tfpvae.data.images import ImageData
 from tfpvae.data.named import LOADERS
 from tfpvae.data.split import HoldOut
 from tfpvae.errors import DataError
+from tfpvae.files import local_path
 
 _READERS: Final[Mapping[str, Callable[[Path, HoldOut], ImageData]]] = {".npz": read_npz, ".npy": read_npy}
 """By suffix, what reads a file."""
@@ -62,7 +63,7 @@ def _reader(name_or_path: str | os.PathLike[str]) -> Callable[[HoldOut], ImageDa
         )
     if name_or_path in LOADERS:
         return LOADERS[str(name_or_path)]
-    path = Path(name_or_path)
+    path = local_path(name_or_path, DataError)
     if path.is_dir():
         return partial(read_folder, path)
     read = _READERS.get(path.suffix.lower())

@@ -19,6 +19,7 @@ from tfpvae.evaluate import pictures
 from tfpvae.evaluate.diagnosis import Diagnosis, Level, diagnose
 from tfpvae.evaluate.measure import Measurements, measure
 from tfpvae.evaluate.rows import BATCH_SIZE, Data, Mean, checked
+from tfpvae.files import local_path
 from tfpvae.images import save_png
 from tfpvae.models import VAE
 
@@ -75,7 +76,7 @@ def report(
         ModelError: the encoder's layer cannot be drawn by seed.
         RunError: the directory is not free, or cannot be written.
     """
-    directory = Path(directory)
+    directory = local_path(directory, RunError)
     check_free_for_report(directory, overwrite)
     data = checked(vae, x, y)
     measured = measure(

@@ -30,6 +30,7 @@ from tfpvae.export.repository.hashes import write_hashes
 from tfpvae.export.repository.versions import publishing
 from tfpvae.export.speed import recommend
 from tfpvae.export.targets.base import Target, Task, targets
+from tfpvae.files import local_path
 from tfpvae.images import grid, save_png
 from tfpvae.layers import IndependentCategorical
 from tfpvae.manifest import (
@@ -137,10 +138,11 @@ def export_model(
         raise ExportError("The model must be built before it is exported: train it, or call it on some data.")
     profile = profile or Profile()
     about, metrics_of_json = _json_of_about(about), _json_of_metrics(metrics)
+    directory = local_path(directory, ExportError)
     served_as = Path(os.path.abspath(directory)).name  # noqa: PTH100  a link keeps its own name
     present, absent = endpoints(model)
     expected = examples(present.values())
-    with publishing(Path(directory), version) as publication, ExitStack() as stack:
+    with publishing(directory, version) as publication, ExitStack() as stack:
         task = Task(model, present, publication.building, served_as, profile, progress)
         written = [write_target(target, task, expected, stack) for target in targets() if profile.writes(target.name)]
         gaps = [gap for each in written for gap in each.gaps]

@@ -11,6 +11,7 @@ from typing import Final
 from tfpvae.checks import number, one_of
 from tfpvae.errors import ExportError
 from tfpvae.export.targets.base import BUILT_IN, target_names
+from tfpvae.files import local_path
 
 _WANTED: Final = ("if-faster", "always", "never")
 
@@ -80,8 +81,9 @@ class Profile:
         Raises:
             ExportError: the file cannot be read, or a key is unknown or has a wrong value.
         """
+        path = local_path(path, ExportError)
         try:
-            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ExportError(f"Profile {path} cannot be read: {error}") from error
         known = [field.name for field in dataclasses.fields(cls)]

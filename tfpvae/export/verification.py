@@ -16,6 +16,7 @@ from tfpvae.export.parity import BATCH_SIZES, Example, compare, examples, exampl
 from tfpvae.export.repository.hashes import check_hashes
 from tfpvae.export.repository.versions import check_is_version
 from tfpvae.export.targets.base import Target, targets
+from tfpvae.files import local_path
 from tfpvae.manifest import MANIFEST, Gap, Manifest, read_manifest
 from tfpvae.savedmodel.lint import Finding, Severity, batching, lint
 from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, SAVED_MODEL, Run, Signature
@@ -94,7 +95,7 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
     Raises:
         ExportError: there is no version in the directory.
     """
-    directory = Path(version_dir)
+    directory = local_path(version_dir, ExportError)
     check_is_version(directory)
     has_saved_model, has_manifest = (directory / SAVED_MODEL).is_file(), (directory / MANIFEST).is_file()
     findings: list[Finding] = []

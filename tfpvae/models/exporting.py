@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import tfpvae
 from tfpvae.errors import ExportError
+from tfpvae.files import local_path
 
 
 class Exportable:
@@ -52,7 +52,7 @@ class Exportable:
                 "input_signature must be left out: a model is exported with the signatures of tfpvae.signatures. "
                 f"Received: input_signature={input_signature!r}"
             )
-        directory = Path(filepath)
+        directory = local_path(filepath, ExportError)
         if kwargs.get("version") is None and directory.name.isascii() and directory.name.isdigit():
             directory, kwargs["version"] = directory.parent, int(directory.name)
         if verbose:

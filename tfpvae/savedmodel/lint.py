@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
+from tfpvae.errors import ExportError
+from tfpvae.files import local_path
 from tfpvae.savedmodel.graph import VARIABLES, Access, Place, SavedGraph
 
 
@@ -65,7 +67,8 @@ def lint(saved_model_dir: str | Path) -> list[Finding]:
     Raises:
         ExportError: there is no SavedModel, or it cannot be read.
     """
-    return _lint(SavedGraph.read(Path(saved_model_dir)), Path(saved_model_dir))
+    directory = local_path(saved_model_dir, ExportError)
+    return _lint(SavedGraph.read(directory), directory)
 
 
 def _lint(graph: SavedGraph, directory: Path) -> list[Finding]:
@@ -97,9 +100,10 @@ def batching(saved_model_dir: str | Path) -> dict[str, str | None]:
     Raises:
         ExportError: there is no SavedModel, or it cannot be read.
     """
-    graph = SavedGraph.read(Path(saved_model_dir))
+    directory = local_path(saved_model_dir, ExportError)
+    graph = SavedGraph.read(directory)
     reasons: dict[str, str | None] = dict.fromkeys(graph.signatures)
-    for finding in _lint(graph, Path(saved_model_dir)):
+    for finding in _lint(graph, directory):
         breaks = finding.severity is Severity.ERROR or finding.rule in _BATCH_RULES
         if breaks and finding.signature in reasons and reasons[finding.signature] is None:
             reasons[finding.signature] = finding.text

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tfpvae.errors import ServeError
+from tfpvae.files import local_path
 
 
 def check_models_folder(folder: str | Path) -> Path:
@@ -14,7 +15,7 @@ def check_models_folder(folder: str | Path) -> Path:
     Raises:
         ServeError: the folder is missing, or it holds no model.
     """
-    directory = Path(os.path.abspath(folder))  # noqa: PTH100  Path.resolve would follow links
+    directory = Path(os.path.abspath(local_path(folder, ServeError)))  # noqa: PTH100  Path.resolve would follow links
     if not directory.is_dir():
         raise ServeError(f"The models directory must be a folder. Received: {folder}")
     if not find_models(directory):

@@ -16,6 +16,7 @@ import numpy as np
 from tfpvae.checks import non_negative_integer, positive_integer
 from tfpvae.errors import RunError
 from tfpvae.evaluate import active_units, importance_log_marginal, pictures
+from tfpvae.files import local_path
 from tfpvae.images import save_png
 
 
@@ -145,7 +146,7 @@ class SamplePictures(keras.callbacks.Callback):
         super().__init__()
         positive_integer("every", every)
         positive_integer("n", n)
-        self.directory = Path(directory)
+        self.directory = local_path(directory, RunError)
         self.every, self.n, self.seed = every, n, seed
         self.x = None if x is None else np.asarray(x)
         self.y = y

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tfpvae.checks import integer, number, one_of
 from tfpvae.data import DATA_SETS, Binarize, default_binarize
-from tfpvae.errors import RunError
+from tfpvae.errors import DataError, RunError
+from tfpvae.files import local_path
 
 if TYPE_CHECKING:
     from tfpvae.objectives import Objective
@@ -65,9 +65,9 @@ class TrainConfig:
         object.__setattr__(self, "seed", integer("seed", self.seed, RunError, least=0, most=2**32 - 1))
         binarize = default_binarize(self.likelihood) if self.binarize == "auto" else Binarize(self.binarize)
         object.__setattr__(self, "binarize", binarize.value)
-        if self.data not in DATA_SETS and Path(self.data).exists():
+        if self.data not in DATA_SETS and (path := local_path(self.data, DataError)).exists():
             # A run must find its data again from wherever it is opened.
-            object.__setattr__(self, "data", str(Path(self.data).resolve()))
+            object.__setattr__(self, "data", str(path.resolve()))
 
     def objective(self) -> Objective:
         """The bound that the run maximises."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tfpvae import files
 from tfpvae._directories import check_free as check_directory
 from tfpvae._directories import check_free_for_report
 from tfpvae.checks import non_negative_integer, positive_integer
 from tfpvae.data import ImageData, load
 from tfpvae.errors import RunError
+from tfpvae.files import local_path, replacing
 from tfpvae.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -107,10 +108,8 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        files.write_json(path, value)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error}") from error
 
@@ -121,7 +120,7 @@ def open_run(path: str | Path) -> Run:
     Raises:
         RunError: the directory holds no run, or its settings cannot be read.
     """
-    path = Path(path)
+    path = local_path(path, RunError)
     try:
         settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         return Run(path, TrainConfig(**settings["train"]), tuple(settings["data"]["image_shape"]))
@@ -151,7 +150,7 @@ def check_measurement(samples: int, images: int | None, report: str | Path | Non
     if images is not None:
         positive_integer("images", images, RunError)
     if report is not None:
-        check_free_for_report(Path(report), overwrite)
+        check_free_for_report(local_path(report, RunError), overwrite)
 
 
 def create_run(path: Path, config: TrainConfig, about: dict[str, Any]) -> Run:
@@ -181,17 +180,13 @@ def write_config(path: Path, config: TrainConfig, about: dict[str, Any]) -> Run:
 
 
 def save_model(model: VAE, path: Path) -> None:
-    """Saves a model whole or not at all: under another name beside `path`, then renamed over it.
+    """Saves a model whole or not at all: see `tfpvae.files.replacing`.
 
     Raises:
         RunError: it cannot be written.
     """
-    # Keras wants the suffix.
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        model.save(unfinished)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            model.save(unfinished)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

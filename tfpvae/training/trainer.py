@@ -17,6 +17,7 @@ from tfpvae import data as tfpvae_data
 from tfpvae.data import Binarize, ImageData, is_binary, load
 from tfpvae.errors import RunError
 from tfpvae.evaluate import pictures
+from tfpvae.files import local_path
 from tfpvae.images import save_png
 from tfpvae.models import VAE
 from tfpvae.training.adam import FusedAdam
@@ -66,7 +67,7 @@ def train(
         DataError: the data cannot be used.
         RunError: the directory holds a run and neither `overwrite` nor `resume` is set, or there is no run to resume.
     """
-    out = Path(out)
+    out = local_path(out, RunError)
     if overwrite and resume:
         raise RunError("overwrite and resume exclude each other.")
     if resume:

@@ -145,7 +145,7 @@ from tfpvae import layers
 from tfpvae.export import exporter
 from tfpvae.export.repository import versions
 
-every, flush = exporter.endpoints, versions._flush
+every, flush = exporter.endpoints, versions.flush_tree
 
 def some(model):
     present, absent = every(model)
@@ -155,7 +155,7 @@ def announced(folder):
     print("publishing", flush=True)
     flush(folder)
 
-exporter.endpoints, versions._flush = some, announced
+exporter.endpoints, versions.flush_tree = some, announced
 keras.utils.set_random_seed(0)
 vae = tfpvae.VAE(
     keras.Sequential([keras.Input([4]), keras.layers.Dense(4), layers.MultivariateNormalDiag(2)]),

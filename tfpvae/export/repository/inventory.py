@@ -12,6 +12,7 @@ from tfpvae.checks import positive_integer
 from tfpvae.errors import ExportError, ManifestError
 from tfpvae.export.repository.hashes import check_hashes
 from tfpvae.export.repository.versions import remove, version_directories, versions
+from tfpvae.files import local_path
 from tfpvae.manifest import MANIFEST, read_manifest
 from tfpvae.signatures import ONNX_DIRECTORY
 
@@ -57,7 +58,7 @@ def describe(model_directory: str | Path, *, hashes: bool = False) -> list[Versi
     Raises:
         ExportError: there is no such directory, or it holds no version.
     """
-    directories = version_directories(Path(model_directory))
+    directories = version_directories(local_path(model_directory, ExportError))
     if not directories:
         raise ExportError(f"There is no version in {model_directory}. Expected {model_directory}/<number>/.")
     return [_describe(number, path, hashes) for number, path in directories.items()]
@@ -102,7 +103,8 @@ def prune(model_directory: str | Path, keep: int, protected: Collection[int] = (
         ExportError: `keep` is not 1 or more, or a version cannot be removed.
     """
     keep = positive_integer("keep", keep, ExportError)
-    old = [number for number in versions(Path(model_directory))[:-keep] if number not in protected]
+    directory = local_path(model_directory, ExportError)
+    old = [number for number in versions(directory)[:-keep] if number not in protected]
     for number in old:
-        remove(Path(model_directory), number)
+        remove(directory, number)
     return old

@@ -36,6 +36,7 @@ from tfpvae.export.parity import BATCH_SIZES, Example, compare, example
 from tfpvae.export.profile import Profile
 from tfpvae.export.repository.model_config import replace_text
 from tfpvae.export.repository.versions import publishing, versions
+from tfpvae.files import local_path
 from tfpvae.manifest import SignatureEntry, read_manifest
 from tfpvae.models import VAE, ConditionalDensity
 from tfpvae.signatures import ONNX_DIRECTORY, Run, graph_of
@@ -82,7 +83,8 @@ def export_layout(
             the model has no ONNX graph.
     """
     one_of("layout", layout, LAYOUTS, ExportError)
-    name, repository = Path(os.path.abspath(directory)).name, Path(directory).parent  # noqa: PTH100  As export_model.
+    directory = local_path(directory, ExportError)
+    name, repository = Path(os.path.abspath(directory)).name, directory.parent  # noqa: PTH100  As export_model.
     config = _read_config(repository) if layout == "openvino" else {}
     profile = replace(
         profile or Profile(), saved_model=False, onnx=True, litert=False, targets=(), model_card=False, samples=False

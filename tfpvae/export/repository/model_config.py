@@ -7,16 +7,14 @@ where they stand: other models, fields that are not known here, comments and lay
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tfpvae.errors import ExportError
+from tfpvae.files import write_text
 
 POLICY: Final = "model_version_policy"
 LABELS: Final = "version_labels"
@@ -196,15 +194,9 @@ def replace_text(config: Path, text: str) -> None:
     Raises:
         ExportError: it cannot be written.
     """
-    config = config.resolve()  # A link stays one.
-    new = config.with_name(f".{config.name}-{secrets.token_hex(4)}")
     try:
-        new.write_bytes(text.encode())
-        if config.exists():
-            shutil.copymode(config, new)
-        os.replace(new, config)
+        write_text(config, text)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise ExportError(f"{config} cannot be written: {error}") from error
 
 

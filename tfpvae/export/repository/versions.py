@@ -40,6 +40,7 @@ from typing import Final
 
 from tfpvae.checks import positive_integer
 from tfpvae.errors import ExportError
+from tfpvae.files import flush_directory, flush_tree
 from tfpvae.manifest import MANIFEST
 from tfpvae.signatures import SAVED_MODEL
 
@@ -137,9 +138,9 @@ def publishing(model_directory: Path, version: int | None = None) -> Iterator[Pu
         with _locked(building):
             publication = Publication(building)
             yield publication
-            _flush(building)
+            flush_tree(building)
             publication.path = _publish(building, model_directory, version)
-            _flush_folder(model_directory)
+            flush_directory(model_directory)
     finally:
         shutil.rmtree(building, ignore_errors=True)
         if not existed:
@@ -259,24 +260,3 @@ def _locked(folder: Path) -> Iterator[bool]:
 def _host() -> str:
     """This machine's name, in letters that a file's name may have."""
     return re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname())[:64] or "unnamed"
-
-
-def _flush(folder: Path) -> None:
-    """Sends what was written below a folder to the disk."""
-    for parent, _, files in os.walk(folder):
-        for name in files:
-            # Windows flushes only what is open for writing.
-            with (Path(parent) / name).open("r+b" if sys.platform == "win32" else "rb") as file:
-                os.fsync(file.fileno())
-        _flush_folder(Path(parent))
-
-
-def _flush_folder(folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # A network file system may not flush folders.
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
