@@ -26,6 +26,7 @@ LAYOUT = [
         "signatures",
         "images",
         "records",
+        "supports",
         "manifest",
     },
     {"random", "schedules"},

@@ -33,6 +33,7 @@ __all__ = [
     "objectives",
     "priors",
     "schedules",
+    "supports",
     "training",
 ]
 
@@ -52,6 +53,7 @@ _NAMES: dict[str, tuple[str, str | None]] = {
     "objectives": ("tfpvae.objectives", None),
     "priors": ("tfpvae.priors", None),
     "schedules": ("tfpvae.schedules", None),
+    "supports": ("tfpvae.supports", None),
     "training": ("tfpvae.training", None),
 }
 

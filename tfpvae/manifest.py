@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from tfpvae.errors import ManifestError
 from tfpvae.records import RecordError, decode, encode, json_fields, json_key, short
+from tfpvae.supports import Support, from_json
 
 MANIFEST: Final = "manifest.json"
 """The file of a version directory that says what is in it."""
@@ -205,7 +206,8 @@ class Manifest:
         latent_parts: what z is made of where it is several latents, else None.
         event_shape: the shape of one x, or of one y where there are no latents.
         data_range: the lowest and the highest value of the data; None in place of one, or of both, for any.
-        support: the name of the data's support; None where the likelihood is none of tfpvae's.
+        support: the name of the data's support; None where it is not known.
+        support_parameters: what `Support.to_json` wrote of it.
         likelihood: the class of p(x given z).
         prior: the class of p(z); None where there is none.
         prior_of_top: the class of the top latent's prior in a model of several.
@@ -257,6 +259,7 @@ class Manifest:
     about: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     samples: Samples | None = None
+    support_parameters: Mapping[str, Any] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     format: int = MANIFEST_FORMAT
     missing: tuple[str, ...] = field(default=(), metadata={"key": None})
@@ -265,6 +268,12 @@ class Manifest:
     def observed(self) -> bool:
         """Whether the model is p(y given x), without latents."""
         return self.latent_size is None
+
+    @property
+    def data_support(self) -> Support | None:
+        """The support of the data; None where it is not known."""
+        content = self.support_parameters or self.support
+        return None if content is None else from_json(content)
 
     def held(self, target: str) -> tuple[str, ...]:
         """The names of the model's signatures that a target holds."""

@@ -304,8 +304,8 @@ class TestMistakes:
         ("change", "message"),
         [
             (lambda y: None, "y must be given beside x"),
-            (lambda y: y + 1, "y must be labels from 0 to 9. Received: 10 in row 9, and 6 such labels"),
-            (lambda y: y - 1, "y must be labels from 0 to 9. Received: -1 in row 0"),
+            (lambda y: y + 1, r"y must be labels from 0 to 9\. Received: 10 at index \[9\], and 6 such values"),
+            (lambda y: y - 1, r"y must be labels from 0 to 9\. Received: -1 at index \[0\]"),
             (lambda y: y[:-1], r"integer labels, shape \[50\].*Received: shape \[49\]"),
             (lambda y: y.astype(float), "integer labels.*dtype float64"),
             (lambda y: one_hot(y), r"integer labels.*shape \[50, 10\]"),
@@ -328,7 +328,7 @@ class TestMistakes:
         ("y", "message"),
         [
             (np.zeros((50, 9)), r"y must have shape \[50, 10\]"),
-            (np.full((50, 10), np.nan), "y must be finite. Received: NaN or infinity in row 0"),
+            (np.full((50, 10), np.nan), r"y must be finite\. Received: nan at index \[0, 0\]"),
             (np.zeros(50, int), r"y must have shape \[50, 10\]. Received: shape \[50\], dtype int64"),
         ],
         ids=["shape", "NaN", "labels"],
@@ -349,7 +349,7 @@ class TestMistakes:
 
         with pytest.raises(DataError, match="A batch of y must be labels from 0 to 9"):
             vae.fit(data(digits.train[:100], y), verbose=0)
-        with pytest.raises(ModelError, match=r"x must be a data set of pairs \(x, y\)"):
+        with pytest.raises(ModelError, match=r"x must be batches of pairs \(x, y\)"):
             vae.fit(data(digits.train[:100]), verbose=0)
         floats = build_conditional(num_classes=None)
         bad = one_hot(labels.train[:100])

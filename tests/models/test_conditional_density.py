@@ -143,13 +143,13 @@ class TestMistakes:
         bad[150] = np.nan
         with pytest.raises(DataError, match="A batch of y must be finite"):
             normal.fit(tf.data.Dataset.from_tensor_slices((x, bad)).batch(50), verbose=0)
-        with pytest.raises(ModelError, match=r"x must be a data set of pairs \(x, y\)"):
+        with pytest.raises(ModelError, match=r"x must be batches of pairs \(x, y\)"):
             normal.fit(tf.data.Dataset.from_tensor_slices(x).batch(50), verbose=0)
 
     def test_values_that_a_bernoulli_does_not_have(self, data):
         from tfpvae import layers
 
-        with pytest.raises(DataError, match=r"y must lie in \[0, 1\]"):
+        with pytest.raises(DataError, match=r"y must be values in \[0, 1\]"):
             dense(2, layers.IndependentBernoulli([2])).fit(*data, verbose=0)
 
     def test_in_the_network(self):

@@ -16,6 +16,7 @@ import numpy as np
 from tfpvae._extras import explain_missing
 from tfpvae.checks import positive_integer
 from tfpvae.errors import DataError, ModelError
+from tfpvae.supports import Binary, Real, Support
 
 BANDWIDTHS: Final = np.geomspace(0.02, 2.0, 21)
 """Where a kernel's bandwidth is looked for, in standard deviations of the data."""
@@ -31,12 +32,17 @@ class Baseline:
 
     Attributes:
         name: what it is called in tables.
-        discrete: whether `log_prob` is of a probability mass, and not of a density.
+        support: what data it is over.
     """
 
     name: str
-    discrete: ClassVar[bool]
+    support: ClassVar[Support] = Real()
     _size: int | None = None
+
+    @property
+    def discrete(self) -> bool:
+        """Whether `log_prob` is of a probability mass, and not of a density."""
+        return self.support.discrete
 
     def fit(self, x: Any) -> Self:
         """Fits it to data `[N, ...]`.
@@ -68,10 +74,11 @@ class Baseline:
 
     def _checked(self, x: Any, what: str) -> np.ndarray:
         x = flat(x, what)
-        if self.discrete and not ((x == 0) | (x == 1)).all():
+        possible = self.support.possible(x)
+        if not possible.all():
             raise DataError(
                 f"{what} must be binary for {type(self).__name__}, a probability mass over 0 and 1. Received: "
-                f"values such as {x[(x != 0) & (x != 1)][0]}"
+                f"values such as {x[~possible][0]}"
             )
         return x
 
@@ -90,7 +97,6 @@ class GaussianDensity(Baseline):
     """
 
     name = "Gaussian"
-    discrete = False
 
     def __init__(self, shrinkage: float | None = None) -> None:
         if shrinkage is not None and not 0 <= shrinkage <= 1:
@@ -126,8 +132,6 @@ class GaussianMixtureDensity(Baseline):
         seed: of where it starts.
     """
 
-    discrete = False
-
     def __init__(self, num_components: int = 10, covariance_type: str = "full", seed: int = 0) -> None:
         self.num_components = positive_integer("num_components", num_components)
         self.covariance_type, self.seed = covariance_type, seed
@@ -156,7 +160,6 @@ class KernelDensity(Baseline):
     """
 
     name = "kernel density"
-    discrete = False
 
     def __init__(self, bandwidth: float | None = None, seed: int = 0) -> None:
         self.bandwidth = None if bandwidth is None else check_bandwidth(bandwidth)
@@ -192,7 +195,7 @@ class FactorizedBernoulli(Baseline):
     """
 
     name = "factorised Bernoulli"
-    discrete = True
+    support = Binary()
 
     def __init__(self, pseudocount: float = 1.0) -> None:
         if not pseudocount > 0:
@@ -217,7 +220,7 @@ class BernoulliKernel(Baseline):
     """
 
     name = "Bernoulli kernel"
-    discrete = True
+    support = Binary()
 
     def __init__(self, flip: float | None = None) -> None:
         if flip is not None and not 0 < flip < 0.5:

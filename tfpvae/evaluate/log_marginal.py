@@ -25,7 +25,8 @@ import tensorflow as tf
 from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.evaluate.rows import Data, checked
-from tfpvae.models import VAE, checks, sampling
+from tfpvae.models import VAE, networks, sampling
+from tfpvae.models.feeding import warn_of_grey
 from tfpvae.objectives import log_joint, log_likelihood
 from tfpvae.random.numpy import key_of, threefry2x32, uniform
 from tfpvae.random.seeds import DRAW_SEEDS, LATENT, POSTERIOR, Seeds
@@ -94,7 +95,7 @@ def importance_log_marginal(
             the encoder's layer cannot be drawn by seed.
     """
     data, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
-    rv = checks.probe(vae.given(**data.first(1).y).encoder, vae.event_shape, "encoder")
+    rv = networks.probe(vae.given(**data.first(1).y).encoder, vae.event_shape, "encoder")
     layer, of_one_row = rv.layer, rv.named_parameters
     if layer is None or of_one_row is None or layer.num_uniforms is None:
         name = "DistributionLambda" if layer is None else type(layer).__name__
@@ -176,8 +177,7 @@ def _check(vae: VAE, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[Data, 
     for name, count in counts.items():
         positive_integer(name, count)
     data = checked(vae, x, y)
-    if vae.bernoulli:
-        checks.warn_of_grey(data.x, "x")
+    warn_of_grey(data.x, vae.support, "x")
     return data, sampling.as_seeds(len(data.x), seed).numpy()
 
 

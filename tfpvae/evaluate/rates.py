@@ -15,9 +15,8 @@ import tensorflow as tf
 
 from tfpvae.errors import DataError, ModelError
 from tfpvae.evaluate.rows import BATCH_SIZE, Mean, checked, mean_of, score_rows
-from tfpvae.layers.discretized_logistic import IndependentDiscretizedLogistic, MixtureDiscretizedLogistic
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
-from tfpvae.models import VAE, checks
+from tfpvae.models import VAE
 from tfpvae.random.seeds import Seeds
 
 
@@ -76,26 +75,16 @@ def is_probability_mass(vae: VAE, x: Any, *, y: Any = None) -> bool:
         y: of a conditional model, one for each row or one for all.
 
     Raises:
-        DataError: the likelihood is Bernoulli, and x is not binary, or it is over 8-bit pixels k/255, and x is not:
-            p(x) is then neither.
+        DataError: x is not what the likelihood is over, or the likelihood is Bernoulli and x is not binary: p(x) is
+            then neither.
         ModelError: the likelihood is a distribution of which it is not known.
     """
     data = checked(vae, x, y)
     x, given = data.x, data.first(1).y
     p_x = vae.given(**given).decode(tf.zeros([1, vae.latent_size], vae.variable_dtype))
-    if vae.bernoulli and not ((x == 0) | (x == 1)).all():
-        raise DataError(
-            "The likelihood is Bernoulli, and x is not binary: p(x) is then neither a probability mass nor a density, "
-            "but a cross-entropy. Binarise the data (tfpvae.data.Binarize). Received: values such as "
-            f"{x[(x != 0) & (x != 1)].flat[0]}"
-        )
-    if isinstance(p_x.layer, IndependentDiscretizedLogistic | MixtureDiscretizedLogistic):
-        levels = np.asarray(x, np.float64) * 255
-        if (np.abs(levels - np.rint(levels)) > 1e-3).any():
-            raise DataError(
-                "The likelihood is over 8-bit pixels k/255, and x has other values: p(x) is then no probability mass. "
-                "Bring the images to the grid: np.round(x * 255) / 255."
-            )
+    possible = np.asarray(vae.support.possible(x))
+    if not possible.all():
+        raise DataError(f"x {vae.support.caution} Received: values such as {x[~possible].flat[0]}")
     return is_discrete(p_x)
 
 
@@ -107,8 +96,8 @@ def is_discrete(p_x: DistributionTensor) -> bool:
     """
     if p_x.layer is not None and p_x.named_parameters is not None:
         return p_x.layer.discrete
-    if checks.is_bernoulli(p_x.tensor_distribution):
-        return True
+    if p_x.support is not None:
+        return p_x.support.discrete
     try:
         # TFP's way to say that an event space has no density.
         return p_x.tensor_distribution.experimental_default_event_space_bijector() is None

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.errors import ModelError
-from tfpvae.models import VAE, ConditionalVAE, checks, sampling
+from tfpvae.models import VAE, ConditionalVAE, sampling
+from tfpvae.models.feeding import check_array
 from tfpvae.random.seeds import POSTERIOR, Seeds
 
 BATCH_SIZE: Final = 128
@@ -70,14 +71,14 @@ def checked(vae: VAE, x: Any, y: Any = None) -> Data:
     """x as an array `[N, *event_shape]`, with the y of a conditional model, one for each or one for all.
 
     Raises:
-        DataError: x has the wrong shape, holds NaN or infinity, or values outside [0, 1] for a Bernoulli likelihood; or
-            y is not as the model wants it.
+        DataError: x has the wrong shape, holds NaN or infinity, or values that the likelihood is not over; or y is not
+            as the model wants it.
         ModelError: y is missing, or given to a model that takes none.
     """
     x, conditional = np.asarray(x), isinstance(vae, ConditionalVAE)
     if not vae.built:
         vae.build(((None, *x.shape[1:]), (None, *np.shape(y)[1:])) if conditional else (None, *x.shape[1:]))
-    checks.check_array(x, vae.event_shape, vae.bernoulli, "x")
+    check_array(x, vae.event_shape, vae.support, "x")
     if conditional:
         return Data(x, {"y": vae.given_for(y, len(x)).given})
     if y is not None:

@@ -16,6 +16,7 @@ from tfpvae.signatures import (
     ONNX_DIRECTORY,
     graph_file,
 )
+from tfpvae.supports import Real, bounds_in_words
 
 MODEL_CARD: Final = "MODEL_CARD.md"
 """The file of a version directory that this module writes."""
@@ -299,19 +300,13 @@ def _likelihood(manifest: Manifest) -> str:
     return "p(x given z)" if manifest.condition is None else "p(x given z, y)"
 
 
-_DETAILS: Final = {"category": ", whole", "count": ", whole", "one_hot": ", one of them 1"}
-"""What a range does not say of data, by its support."""
-
-
 def _range(manifest: Manifest) -> str:
     if manifest.data_range is None:
         return "any numbers"
     low, high = manifest.data_range
     what = "pixels" if len(manifest.event_shape) == 3 else "values"
-    found = f"{what} of {low:g} or more" if high is None else f"{what} in [{low:g}, {high:g}]"
-    return found + {"category": ", whole", "count": ", whole", "one_hot": ", one of them 1"}.get(
-        manifest.support or "", ""
-    )
+    support = manifest.data_support or Real()
+    return f"{what}{bounds_in_words(low, high, support.open)}{support.detail}"
 
 
 def _latents(manifest: Manifest) -> str:

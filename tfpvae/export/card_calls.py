@@ -90,9 +90,8 @@ def _fill(manifest: Manifest, key: str, row: int) -> int | float:
         return SEED + row
     if key == CONDITION and manifest.condition is not None and manifest.condition.num_classes is not None:
         return row % manifest.condition.num_classes
-    if key == "x" and not manifest.observed and manifest.support in ("unit", "positive"):
-        return 0.5
-    return 0.0
+    support = None if manifest.observed else manifest.data_support
+    return support.filler if key == "x" and support is not None else 0.0
 
 
 def _repeated(number: float, shape: Sequence[int]) -> str:

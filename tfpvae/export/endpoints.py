@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from tfpvae.layers.distribution_tensor import DistributionTensor
 from tfpvae.models import VAE, ConditionalDensity, sampling
 from tfpvae.random.seeds import OBSERVATION
 from tfpvae.signatures import CONDITION, OBSERVED_SIGNATURES, SIGNATURES, Signature
+from tfpvae.supports import Support, UnitInterval
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Endpoint:
         input_signature: the inputs' specs, in order, named; the batch is free.
         discrete: whether its outputs are draws of whole numbers.
         num_classes: how many labels y has, where it is a label.
-        support: what data x is, as `DistributionLayer.support` says it: elsewhere its density may be infinite.
+        support: what data x is, one of `tfpvae.supports`: elsewhere its density may be infinite.
     """
 
     signature: Signature
@@ -33,7 +34,7 @@ class Endpoint:
     input_signature: tuple[tf.TensorSpec, ...]
     discrete: bool = False
     num_classes: int | None = None
-    support: str = "unit"
+    support: Support = field(default_factory=UnitInterval)
 
 
 def endpoints(model: VAE | ConditionalDensity) -> tuple[dict[str, Endpoint], dict[str, str]]:
@@ -95,7 +96,7 @@ def _of_vae(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
             (*(specs[i] for i in signature.inputs), *beside),
             discrete=name == "sample" and _discrete(p_x),
             num_classes=getattr(model, "num_classes", None),
-            support="unit" if p_x.layer is None else p_x.layer.support,
+            support=p_x.support or UnitInterval(),
         )
         for name, signature in SIGNATURES.items()
         if name not in absent
@@ -208,20 +209,7 @@ def example_inputs(endpoint: Endpoint, rows: int, seed: int = 0) -> dict[str, np
         elif spec.dtype == tf.int64:
             inputs[spec.name] = np.resize(np.array([*EDGE_SEEDS, *range(2, rows)], np.int64), shape)
         elif spec.name == "x":
-            inputs[spec.name] = _DATA[endpoint.support](rng, shape).astype(np.float32)
+            inputs[spec.name] = endpoint.support.examples(rng, shape).astype(np.float32)
         else:
             inputs[spec.name] = rng.standard_normal(shape, np.float32)
     return inputs
-
-
-_DATA: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
-    "real": lambda rng, shape: rng.standard_normal(shape),
-    "positive": lambda rng, shape: rng.gamma(2.0, size=shape),
-    "unit": lambda rng, shape: (rng.integers(0, 256, shape) + 0.5) / 256,
-    "pixel": lambda rng, shape: rng.integers(0, 256, shape) / 255,
-    "binary": lambda rng, shape: rng.integers(0, 2, shape),
-    "category": lambda rng, shape: rng.integers(0, 2, shape),  # Every likelihood of categories has these.
-    "count": lambda rng, shape: rng.poisson(3.0, shape),
-    "one_hot": lambda rng, shape: np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])],
-}
-"""Data by what it is."""

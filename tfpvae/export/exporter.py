@@ -32,7 +32,6 @@ from tfpvae.export.speed import recommend
 from tfpvae.export.targets.base import Target, Task, targets
 from tfpvae.files import local_path
 from tfpvae.images import grid, save_png
-from tfpvae.layers import IndependentCategorical
 from tfpvae.manifest import (
     Condition,
     Gap,
@@ -52,22 +51,13 @@ from tfpvae.models.ancestral import AncestralPrior
 from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
 from tfpvae.signatures import CONDITION, Run
+from tfpvae.supports import Support
 
 _PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime")
 
 _SAMPLES: Final = 64
 _MOST_COLUMNS: Final = 16
 """The most columns of a grid that has one for each label."""
-
-_RANGES: Final[dict[str, tuple[float, float | None]]] = {
-    "unit": (0.0, 1.0),
-    "pixel": (0.0, 1.0),
-    "binary": (0.0, 1.0),
-    "one_hot": (0.0, 1.0),
-    "positive": (0.0, None),
-    "count": (0.0, None),
-}
-"""The lowest and the highest value of data, None for any, by `DistributionLayer.support`."""
 
 
 @dataclass(frozen=True)
@@ -273,8 +263,9 @@ def _manifest(
         latent_size=getattr(model, "latent_size", None),
         latent_parts=_latent_parts(model),
         event_shape=tuple(model.event_shape),
-        data_range=_data_range(model, p_x.layer),
-        support=None if p_x.layer is None else p_x.layer.support,
+        data_range=_data_range(model, p_x.support),
+        support=None if p_x.support is None else p_x.support.name,
+        support_parameters=None if p_x.support is None else p_x.support.to_json(),
         likelihood=type(p_x.layer).__name__ if p_x.layer is not None else p_x.tensor_distribution.name,
         prior=None if prior is None else type(prior).__name__,
         prior_of_top=type(prior.top).__name__ if isinstance(prior, AncestralPrior) else None,
@@ -340,21 +331,18 @@ def _is_image(model: VAE | ConditionalDensity) -> bool:
     return len(model.event_shape) == 3 and model.event_shape[-1] in PNG_CHANNELS
 
 
-def _data_range(model: VAE | ConditionalDensity, layer: Any) -> tuple[float, float | None] | None:
+def _data_range(model: VAE | ConditionalDensity, support: Support | None) -> tuple[float | None, float | None] | None:
     """The lowest and the highest value of the data; None in place of one, or of both, for any.
 
-    Images are in [0, 1] throughout tfpvae, also where the likelihood, such as a Gaussian, is of any numbers.
+    Images are in [0, 1] throughout tfpvae, also where the likelihood, such as a Gaussian, is over all numbers.
 
     Args:
         model: the model.
-        layer: its likelihood's; None where it is none of tfpvae's.
+        support: that of its likelihood; None where it is not known.
     """
-    if model.bernoulli:
-        return (0.0, 1.0)
-    of_one = getattr(layer, "component_layer", layer)
-    if isinstance(of_one, IndependentCategorical):
-        return (0.0, of_one.num_categories - 1.0)
-    return _RANGES.get(getattr(layer, "support", "real"), (0.0, 1.0) if _is_image(model) else None)
+    if support is not None and (support.low is not None or support.high is not None):
+        return support.low, support.high
+    return (0.0, 1.0) if _is_image(model) else None
 
 
 def _write_samples(model: VAE | ConditionalDensity, present: dict[str, Endpoint], path: Path) -> Samples | None:

@@ -20,6 +20,7 @@ from tfpvae.files import local_path
 from tfpvae.manifest import MANIFEST, Gap, Manifest, read_manifest
 from tfpvae.savedmodel.lint import Finding, Severity, batching, lint
 from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, SAVED_MODEL, Run, Signature
+from tfpvae.supports import UnitInterval
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,7 @@ def _endpoints(manifest: Manifest, opened: _Opened) -> Iterator[Endpoint]:
             discrete=signature.discrete,
             num_classes=None if manifest.condition is None else manifest.condition.num_classes,
             # The support of a model without latents is that of y, and x may be anything.
-            support=(None if manifest.observed else manifest.support) or "unit",
+            support=(None if manifest.observed else manifest.data_support) or UnitInterval(),
         )
 
 

@@ -14,6 +14,7 @@ from tfpvae._registry import register as register
 from tfpvae.errors import ModelError
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
 from tfpvae.layers.replicas import hand_distributions_to_losses
+from tfpvae.supports import Real, Support
 
 Parameters = dict[str, tf.Tensor]
 ConvertToTensor = Callable[[tfd.Distribution], Any]
@@ -163,9 +164,8 @@ class DistributionLayer(keras.layers.Layer):
     discrete: ClassVar[bool] = False
     """Whether draws are whole numbers, so that a rounding difference can flip one."""
 
-    support: ClassVar[str] = "real"
-    """What data it is over: "real", "positive", "unit" (strictly between 0 and 1), "pixel" (k/255), "binary",
-    "category", "count" or "one_hot"."""
+    support: Support = Real()
+    """What data it is over; `fit` refuses all other. Where it depends on the arguments, set it in `__init__`."""
 
     def __init__(
         self,
@@ -239,9 +239,16 @@ class DistributionLayer(keras.layers.Layer):
             training: whether the call is part of a training step, which schedules count.
         """
         layer = None if named is None else self
-        rv = DistributionTensor(unwrap(distribution), self.convert_to_tensor_fn, layer, named, self.next_seed)
+        distribution = unwrap(distribution)
+        support = self.support_for(distribution)
+        rv = DistributionTensor(distribution, self.convert_to_tensor_fn, layer, named, self.next_seed, support)
         self.regularize(rv, training)
         return rv
+
+    def support_for(self, distribution: tfd.Distribution) -> Support | None:
+        """The data that a distribution of this layer is over; None where that is not known."""
+        del distribution
+        return self.support
 
     def next_seed(self) -> tf.Tensor:
         """A new stateless seed, int32 `[2]`; another one on each replica."""

@@ -8,6 +8,7 @@ from tensorflow_probability import distributions as tfd
 from tfpvae.layers.base import Parameters, register
 from tfpvae.layers.constraints import positive
 from tfpvae.layers.independent import IndependentLayer
+from tfpvae.supports import Positive, UnitInterval
 
 
 @register
@@ -27,7 +28,7 @@ class IndependentBeta(IndependentLayer):
     """
 
     params_per_value = 2
-    support = "unit"
+    support = UnitInterval(open=True)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         raw1, raw0 = self.split(inputs)
@@ -56,7 +57,7 @@ class IndependentContinuousBernoulli(IndependentLayer):
     Call: logits `[..., event_size]` -> batch `[...]`, event `event_shape`. The mean is not `sigmoid(logits)`.
     """
 
-    support = "unit"
+    support = UnitInterval()
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         (logits,) = self.split(inputs)
@@ -108,7 +109,7 @@ class IndependentGamma(IndependentLayer):
     """
 
     params_per_value = 2
-    support = "positive"
+    support = Positive()
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         raw_concentration, raw_rate = self.split(inputs)

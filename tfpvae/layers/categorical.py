@@ -15,6 +15,7 @@ from tfpvae.layers.independent import EventShape, IndependentLayer, as_shape
 from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile
+from tfpvae.supports import Categories, OneHot
 
 DType = Any
 """A `tf.DType`, its name, or None."""
@@ -32,7 +33,6 @@ class _OneHot(DistributionLayer):
     """
 
     discrete = True
-    support = "one_hot"
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class _OneHot(DistributionLayer):
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
         self.event_size = positive_integer("event_size", event_size)
+        self.support = OneHot(self.event_size)
         self.sample_dtype = _dtype_name(sample_dtype)
         self.validate_args = validate_args
 
@@ -220,7 +221,6 @@ class IndependentCategorical(IndependentLayer):
     """
 
     discrete = True
-    support = "category"
 
     def __init__(
         self,
@@ -233,6 +233,7 @@ class IndependentCategorical(IndependentLayer):
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
         self.num_categories = positive_integer("num_categories", num_categories)
+        self.support = Categories(self.num_categories)
         self.sample_dtype = _dtype_name(sample_dtype)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:

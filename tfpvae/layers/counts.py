@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 from tfpvae.layers.base import Parameters, register
 from tfpvae.layers.constraints import LARGEST_LOG_RATE, at_most, positive
 from tfpvae.layers.independent import IndependentLayer
+from tfpvae.supports import Counts
 
 
 @register
@@ -27,7 +28,7 @@ class IndependentPoisson(IndependentLayer):
     """
 
     discrete = True
-    support = "count"
+    support = Counts()
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         (log_rate,) = self.split(inputs)
@@ -67,7 +68,7 @@ class IndependentNegativeBinomial(IndependentLayer):
 
     discrete = True
     params_per_value = 2
-    support = "count"
+    support = Counts()
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         raw_total_count, logits = self.split(inputs)

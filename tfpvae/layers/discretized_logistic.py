@@ -19,6 +19,7 @@ from tfpvae.layers.independent import EventShape, IndependentLayer, as_shape
 from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile, logistic_quantile, pick
+from tfpvae.supports import Pixels
 
 LEVELS: Final = 256
 """The values of a pixel of 8 bits."""
@@ -189,7 +190,7 @@ class IndependentDiscretizedLogistic(IndependentLayer):
 
     discrete = True
     params_per_value = 2
-    support = "pixel"
+    support = Pixels()
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         loc, raw_scale = self.split(inputs)
@@ -231,7 +232,7 @@ class MixtureDiscretizedLogistic(IndependentLayer):
     """
 
     discrete = True
-    support = "pixel"
+    support = Pixels()
 
     def __init__(
         self,

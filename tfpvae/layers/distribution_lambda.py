@@ -18,6 +18,8 @@ from tfpvae.layers.base import (
 )
 from tfpvae.layers.distribution_tensor import DistributionTensor
 from tfpvae.layers.owned_variables import OwnedVariables
+from tfpvae.layers.support import deserialize_support, serialize_support, support_of
+from tfpvae.supports import Support
 
 
 @register
@@ -34,6 +36,8 @@ class DistributionLambda(DistributionLayer):
             `keras.saving.register_keras_serializable`; a lambda is saved only as Keras itself does, and loaded only
             with `safe_mode=False`.
         convert_to_tensor_fn: see `DistributionLayer`.
+        support: what data the distribution is over, one of `tfpvae.supports`. None tells it by the distribution:
+            TFP's Bernoulli, beta, gamma, Poisson, categorical and the like are known.
         **kwargs: see `DistributionLayer`.
 
     Call: whatever the function takes -> what it returns.
@@ -43,9 +47,13 @@ class DistributionLambda(DistributionLayer):
         self,
         make_distribution_fn: Callable[..., tfd.Distribution],
         convert_to_tensor_fn: str | ConvertToTensor = tfd.Distribution.sample,
+        support: Support | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
+        self.given_support = support
+        if support is not None:
+            self.support = support
         if not callable(make_distribution_fn):
             raise ModelError(
                 "make_distribution_fn must be a callable that returns a tfd.Distribution. "
@@ -61,11 +69,19 @@ class DistributionLambda(DistributionLayer):
         self.owned_variables.adopt(distribution)
         return self.random_variable(distribution, training=training)
 
+    def support_for(self, distribution: tfd.Distribution) -> Support | None:
+        return self.given_support or support_of(distribution)
+
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "make_distribution_fn": serialize_callable(self.make_distribution_fn)}
+        return {
+            **super().get_config(),
+            "make_distribution_fn": serialize_callable(self.make_distribution_fn),
+            "support": serialize_support(self.given_support),
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> DistributionLayer:
         config = dict(config)
         config["make_distribution_fn"] = deserialize_callable(config["make_distribution_fn"])
+        config["support"] = deserialize_support(config.get("support"))
         return super().from_config(config)

@@ -15,6 +15,8 @@ from tensorflow.python.types.internal import NativeObject
 from tensorflow.python.util.dispatch import register_dispatchable_type
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.supports import Support
+
 if TYPE_CHECKING:
     from tfpvae.layers.base import DistributionLayer
 
@@ -39,6 +41,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         named_parameters: the tensors that `layer.parameters` made, by name.
         next_seed: returns a new stateless seed, int32 `[2]`: inside a `tf.function` what is drawn without a seed is
             drawn with these, so that a run can be repeated whether or not it is compiled by XLA.
+        support: what data the distribution is over, if it is known.
 
     Attributes:
         tensor_distribution: the distribution itself, as TFP made it.
@@ -51,6 +54,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         layer: DistributionLayer | None = None,
         named_parameters: dict[str, tf.Tensor] | None = None,
         next_seed: Callable[[], tf.Tensor] | None = None,
+        support: Support | None = None,
     ) -> None:
         self._convert_to_tensor_fn = convert_to_tensor_fn
         self._concrete_value: tf.Tensor | None = None
@@ -58,6 +62,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         self.tensor_distribution = distribution
         self.layer = layer
         self.named_parameters = named_parameters
+        self.support = support
         super().__init__(
             dtype=distribution.dtype,
             reparameterization_type=distribution.reparameterization_type,
@@ -90,7 +95,12 @@ class DistributionTensor(tfd.Distribution, NativeObject):
     def _changed(self, value: tf.Tensor) -> DistributionTensor:
         """The same distribution with another tensor."""
         changed = DistributionTensor(
-            self.tensor_distribution, self._convert_to_tensor_fn, self.layer, self.named_parameters, self._next_seed
+            self.tensor_distribution,
+            self._convert_to_tensor_fn,
+            self.layer,
+            self.named_parameters,
+            self._next_seed,
+            self.support,
         )
         changed._concrete_value = value
         return changed

@@ -15,6 +15,7 @@ from tfpvae.layers.constraints import LARGEST_LOG_RATE, SMALLEST, at_least, at_m
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import logistic_quantile
 from tfpvae.random.tensorflow import normal_from_uniform
+from tfpvae.supports import Binary
 
 EventShape = int | Sequence[int]
 
@@ -130,7 +131,7 @@ class IndependentBernoulli(IndependentLayer):
     """
 
     discrete = True
-    support = "binary"
+    support = Binary()
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
 from tfpvae.layers.independent import EventShape, IndependentLayer, IndependentLogistic, IndependentNormal
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile, pick
+from tfpvae.layers.support import support_of
+from tfpvae.supports import Real, Support
 
 ComponentLayer = Callable[[tf.Tensor], tfd.Distribution]
 
@@ -81,7 +83,10 @@ class _Mixture(DistributionLayer):
         self.validate_args = validate_args
         self.component_layer = component_layer
         self.discrete = getattr(component_layer, "discrete", False)  # type: ignore[misc]
-        self.support = getattr(component_layer, "support", "real")  # type: ignore[misc]
+        self.support = getattr(component_layer, "support", Real())
+
+    def support_for(self, distribution: tfd.Distribution) -> Support | None:
+        return self.support if self.named else support_of(distribution)
 
     @property
     def named(self) -> bool:

@@ -17,7 +17,7 @@ from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
 from tfpvae.layers.distribution_tensor import DistributionTensor
-from tfpvae.models import checks, sampling
+from tfpvae.models import feeding, networks, sampling
 from tfpvae.models.vae import VAE
 from tfpvae.objectives import Objective
 from tfpvae.priors import Prior
@@ -78,8 +78,8 @@ class ConditionalVAE(VAE):
         num_classes: int | None = None,
         **kwargs: Any,
     ) -> None:
-        checks.check_two_inputs(encoder, "encoder", "x")
-        checks.check_two_inputs(decoder, "decoder", "z")
+        networks.check_two_inputs(encoder, "encoder", "x")
+        networks.check_two_inputs(decoder, "decoder", "z")
         super().__init__(encoder, decoder, prior, objective, **kwargs)
         self.num_classes = None if num_classes is None else positive_integer("num_classes", num_classes)
         if getattr(self, "prior", None) is not None and self.prior.shares_encoder:
@@ -87,7 +87,7 @@ class ConditionalVAE(VAE):
                 f"A ConditionalVAE must have a prior that is not made of the encoder, which needs y beside x. "
                 f"Received: {type(self.prior).__name__}"
             )
-        shapes = checks.two_input_shapes(encoder, "x")
+        shapes = networks.two_input_shapes(encoder, "x")
         if shapes is not None:
             x_shape, y_shape = shapes
             self._check_y_shape(y_shape, "encoder")
@@ -107,10 +107,10 @@ class ConditionalVAE(VAE):
         self.condition = condition
 
     def _assemble(self, model: Any, event_shape: tuple[int, ...]) -> None:
-        shapes = checks.two_input_shapes(self.decoder, "z")
+        shapes = networks.two_input_shapes(self.decoder, "z")
         if shapes is not None:
             self._check_y_shape(shapes[1], "decoder", tuple(model.y.shape[1:]))
-            latent_size = checks.probe(model.encoder, event_shape, "encoder").event_shape[-1:]
+            latent_size = networks.probe(model.encoder, event_shape, "encoder").event_shape[-1:]
             if tuple(latent_size) != shapes[0]:
                 raise ModelError(
                     f"The decoder must take z of shape [B, {', '.join(map(str, latent_size))}], as the encoder's "
@@ -259,7 +259,8 @@ class ConditionalVAE(VAE):
         if y.ndim == 0:
             y = y[np.newaxis]
         shape = tuple(self.condition.shape[1:]) if self.built else None
-        checks.check_condition(y, rows if len(y) != 1 else None, self.num_classes, shape, "y")
+        support = feeding.condition_support(self.num_classes)
+        feeding.check_condition(y, rows if len(y) != 1 else None, support, shape, "y")
         return Given(self, tf.constant(np.repeat(y, rows, axis=0) if len(y) == 1 else y))
 
     # Training.
@@ -268,7 +269,8 @@ class ConditionalVAE(VAE):
         """Trains on x given y, as `keras.Model.fit`.
 
         Args:
-            x: data `[N, *event_shape]`, or a `tf.data.Dataset` or `PyDataset` of batches `(x, y)`.
+            x: data `[N, *event_shape]`, or batches `(x, y)`: a `tf.data.Dataset`, a `PyDataset` or a
+                generator.
             y: labels `[N]`, or `[N, *y_shape]`; none beside a data set.
             *args: those of `keras.Model.fit`.
             **kwargs: those of `keras.Model.fit`; `validation_data` is `(x, y)`, or a data set as x.
@@ -291,25 +293,23 @@ class ConditionalVAE(VAE):
         if isinstance(data, _Pair):
             return _Pair(*self._prepared(data.x, data.y, weight, what, warn_of_grey)), None
         y_what = "y" if what == "x" else f"the y of {what}"
-        pair = checks.first_pair(data, y, what, y_what)
-        if pair is None:
-            return data, y
-        batch, condition = pair
+        source = feeding.opened_pairs(data, y, what, y_what)
+        batch, condition = source.first[:2]
         shape = tuple(self.condition.shape[1:]) if self.built else None
-        checks.check_condition(condition, len(batch), self.num_classes, shape, y_what)
+        support = feeding.condition_support(self.num_classes)
+        feeding.check_condition(condition, len(batch), support, shape, y_what)
         if not self.built:
             self.build([batch.shape, condition.shape])
-        checks.check_array(batch, self.event_shape, self.bernoulli, what)
-        if warn_of_grey and self.bernoulli:
-            checks.warn_of_grey(batch, what)
-        if isinstance(data, tf.data.Dataset):
-            of_x, of_y = checks.Values(what, self.bernoulli), checks.Values(y_what, num_classes=self.num_classes)
-            return checks.check_batches(data, of_x, of_y), None
-        if batch is not data:
-            return data, None
+        part = feeding.Part(what, self.event_shape, self.support)
+        part.check(batch)
+        if warn_of_grey:
+            feeding.warn_of_grey(batch, self.support, what)
+        if not source.in_memory:
+            y_shape = tuple(self.condition.shape[1:])
+            return feeding.checked(source.data, part, feeding.Condition(y_what, y_shape, support)), None
         if weight is not None:
-            checks.check_sample_weight(weight, len(data))
-        return data, condition
+            feeding.check_sample_weight(weight, len(batch))
+        return batch, condition
 
     # Saving.
 
@@ -347,11 +347,11 @@ class Given:
 
     def encoder(self, x: tf.Tensor, training: bool = False) -> DistributionTensor:
         """q(z given x, y): x `[B, *event_shape]` -> batch `[B]`, event `[D]`."""
-        return checks.call_with_condition(self.model.encoder, "x", x, self.y, training)
+        return networks.call_with_condition(self.model.encoder, "x", x, self.y, training)
 
     def decoder(self, z: tf.Tensor, training: bool = False) -> DistributionTensor:
         """p(x given z, y): z `[B, D]` -> batch `[B]`, event `event_shape`."""
-        return checks.call_with_condition(self.model.decoder, "z", z, self.y, training)
+        return networks.call_with_condition(self.model.decoder, "z", z, self.y, training)
 
     def encode(self, x: tf.Tensor) -> DistributionTensor:
         """`encoder`, not in training."""
@@ -373,7 +373,7 @@ class Given:
         """p(x given z, y): z `[k B, D]`, draw after draw -> batch `[k B]`, event `event_shape`."""
         k = tf.shape(z)[0] // tf.shape(self.y)[0]
         tiled = tf.tile(self.y, tf.concat([[k], tf.ones(self.y.shape.rank - 1, tf.int32)], axis=0))
-        return checks.call_with_condition(self.model.decoder, "z", z, tiled, training).tensor_distribution
+        return networks.call_with_condition(self.model.decoder, "z", z, tiled, training).tensor_distribution
 
 
 class _Pair(NamedTuple):

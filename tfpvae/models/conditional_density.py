@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfpvae.errors import DataError, ModelError
+from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
 from tfpvae.layers.distribution_tensor import DistributionTensor
-from tfpvae.models import checks, sampling
+from tfpvae.models import feeding, networks, sampling
 from tfpvae.models.exporting import Exportable
 from tfpvae.random.seeds import OBSERVATION, Seeds
+from tfpvae.supports import Real, Support
 
 
 @register
@@ -47,23 +48,23 @@ class ConditionalDensity(Exportable, keras.Model):
         network: as given.
         input_shape_of_x: the shape of one x.
         event_shape: the shape of one y.
-        bernoulli: whether the distribution is Bernoulli.
+        support: what y the distribution is over, one of `tfpvae.supports`.
     """
 
     built: bool
     input_shape_of_x: tuple[int, ...]
     event_shape: tuple[int, ...]
-    bernoulli: bool
+    support: Support
 
     def __init__(self, network: keras.layers.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise ModelError(f"The network must be a Keras model or layer. Received: {type(network).__name__}")
-        checks.check_ends_in_distribution(network, "network")
+        networks.check_ends_in_distribution(network, "network")
         self.network = network
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.log_likelihood_tracker = keras.metrics.Mean(name="log_likelihood")
-        shape = checks.static_input_shape(network)
+        shape = networks.static_input_shape(network)
         if shape is not None:
             self.build((None, *shape))
 
@@ -71,10 +72,10 @@ class ConditionalDensity(Exportable, keras.Model):
         """Checks that the network gives one distribution for each row of inputs `[B, *input_shape]`."""
         if self.built:
             return
-        p_y = checks.probe(self.network, tuple(input_shape[1:]), "network")
+        p_y = networks.probe(self.network, tuple(input_shape[1:]), "network")
         self.input_shape_of_x = tuple(input_shape[1:])
         self.event_shape = tuple(p_y.event_shape)
-        self.bernoulli = checks.is_bernoulli(p_y)
+        self.support = p_y.support or Real()
         self.built = True
 
     def likelihood(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
@@ -118,8 +119,8 @@ class ConditionalDensity(Exportable, keras.Model):
             DataError: x or y have another shape, or hold what the distribution is not over.
         """
         x = self._x(x)
-        checks.check_array(y, self.event_shape, self.bernoulli, "y")
-        _check_rows(len(x), len(y))
+        feeding.check_array(y, self.event_shape, self.support, "y")
+        feeding.check_rows(x, y)
         return {"log_likelihood": self.likelihood(x).log_prob(tf.cast(y, self.variable_dtype))}
 
     # Training.
@@ -134,7 +135,7 @@ class ConditionalDensity(Exportable, keras.Model):
         Raises:
             ModelError: a loss or metrics were given.
         """
-        checks.refuse_losses(
+        networks.refuse_losses(
             kwargs,
             "A ConditionalDensity is compiled without a loss and metrics: its loss is minus log p(y given x), and it "
             "reports loss and log_likelihood.",
@@ -155,14 +156,15 @@ class ConditionalDensity(Exportable, keras.Model):
         """Trains on pairs; as `keras.Model.fit`.
 
         Args:
-            x: `[N, *input_shape]`, or a `tf.data.Dataset` or `PyDataset` of batches `(x, y)`.
+            x: `[N, *input_shape]`, or batches `(x, y)`: a `tf.data.Dataset`, a `PyDataset` or a
+                generator.
             y: `[N, *event_shape]`; none beside a data set.
             *args: those of `keras.Model.fit`.
             validation_data: `(x, y)`, or a data set as x.
             **kwargs: those of `keras.Model.fit`.
 
         Raises:
-            DataError: NaN or infinity in the data, values outside [0, 1] for a Bernoulli likelihood, wrong shape.
+            DataError: the data has the wrong shape, holds NaN or infinity, or values that the likelihood is not over.
             ModelError: y is missing.
         """
         x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x")
@@ -170,16 +172,16 @@ class ConditionalDensity(Exportable, keras.Model):
             x_val, y_val, weight = keras.utils.unpack_x_y_sample_weight(validation_data)
             x_val, y_val = self._prepared(x_val, y_val, weight, "validation_data")
             validation_data = x_val if y_val is None else (x_val, y_val, weight)
-        if isinstance(x, tf.data.Dataset) and not args:
-            kwargs.setdefault("shuffle", False)  # A data set shuffles itself, and Keras warns of its own default.
-        with checks.bad_batches_named():
+        if feeding.has_its_order(x) and not args:
+            kwargs.setdefault("shuffle", False)  # Keras warns of its own default.
+        with feeding.bad_batches_named():
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The metrics on pairs, as `keras.Model.evaluate`; x and y as for `fit`."""
         if not kwargs.get("_use_cached_eval_dataset"):  # Called by `fit`, which has checked them.
             x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x")
-        with checks.bad_batches_named():
+        with feeding.bad_batches_named():
             return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -221,29 +223,29 @@ class ConditionalDensity(Exportable, keras.Model):
     def _prepared(self, data: Any, y: Any, weight: Any, what: str) -> tuple[Any, Any]:
         """Checked pairs; builds the model if it is not built."""
         y_what = "y" if what == "x" else f"the y of {what}"
-        pair = checks.first_pair(data, y, what, y_what)
-        if pair is None:
-            return data, y
-        batch, target = pair
+        source = feeding.opened_pairs(data, y, what, y_what)
+        batch, target = source.first[:2]
         if not self.built:
             self.build((None, *batch.shape[1:]))
-        checks.check_array(batch, self.input_shape_of_x, False, what)
-        checks.check_array(target, self.event_shape, self.bernoulli, y_what)
-        _check_rows(len(batch), len(target))
-        if isinstance(data, tf.data.Dataset):
-            return checks.check_batches(data, checks.Values(what), checks.Values(y_what, self.bernoulli)), None
-        if batch is not data:
-            return data, None
+        parts = (
+            feeding.Part(what, self.input_shape_of_x),
+            feeding.Part(y_what, self.event_shape, self.support),
+        )
+        for part, array in zip(parts, (batch, target), strict=True):
+            part.check(array)
+        feeding.check_rows(batch, target)
+        if not source.in_memory:
+            return feeding.checked(source.data, *parts), None
         if weight is not None:
-            checks.check_sample_weight(weight, len(data))
-        return data, target
+            feeding.check_sample_weight(weight, len(batch))
+        return batch, target
 
     def _x(self, x: Any) -> tf.Tensor:
         if not self.built:
             self.build(np.shape(x))
         if not tf.executing_eagerly():  # Nothing is known of its values.
             return tf.cast(x, self.variable_dtype)
-        checks.check_array(x, self.input_shape_of_x, False, "x")
+        feeding.check_array(x, self.input_shape_of_x, Real(), "x")
         return tf.cast(tf.convert_to_tensor(x), self.variable_dtype)
 
     # Saving.
@@ -256,8 +258,3 @@ class ConditionalDensity(Exportable, keras.Model):
         config = dict(config)
         config["network"] = keras.saving.deserialize_keras_object(config["network"], custom_objects)
         return cls(**config)
-
-
-def _check_rows(x: int, y: int) -> None:
-    if x != y:
-        raise DataError(f"x and y must have as many rows. Received: {x} of x, {y} of y")

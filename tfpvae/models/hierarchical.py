@@ -18,7 +18,6 @@ from tensorflow_probability import distributions as tfd
 
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
-from tfpvae.models import checks
 from tfpvae.models.ancestral import (
     DATA,
     AncestralDecoder,
@@ -28,6 +27,7 @@ from tfpvae.models.ancestral import (
     Part,
     in_order,
 )
+from tfpvae.models.networks import check_ends_in_distribution, probe
 from tfpvae.models.vae import VAE
 from tfpvae.objectives import Objective
 from tfpvae.priors import DistributionPrior, Prior, StandardNormal
@@ -202,7 +202,7 @@ def _conditional(name: str, network: Any, role: str, allowed: set[str]) -> Condi
             f"{called} must be a functional or Sequential Keras model with named inputs, such as "
             f'keras.Input((50,), name="z1"). Received: {type(network).__name__}'
         )
-    checks.check_ends_in_distribution(network, called)
+    check_ends_in_distribution(network, called)
     names = [tensor.name for tensor in network.inputs]
     if not allowed.issuperset(names):
         raise ModelError(
@@ -267,7 +267,7 @@ def _event_shape(conditional: Conditional, role: str) -> tuple[int, ...]:
         rows = {name: tf.zeros([1, *shape], keras.config.floatx()) for name, shape in shapes.items()}
         return conditional(rows, training)
 
-    rv = checks.probe(of_zeros, (), called)
+    rv = probe(of_zeros, (), called)
     if rv.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
         raise ModelError(
             f"{called} must be reparameterised: the gradient comes through its draws, and would be None. Use a layer "

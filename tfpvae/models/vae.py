@@ -13,11 +13,12 @@ from tensorflow_probability import distributions as tfd
 from tfpvae.errors import DataError, ModelError
 from tfpvae.layers.base import register, stateless_seed
 from tfpvae.layers.distribution_tensor import DistributionTensor
-from tfpvae.models import checks, sampling
+from tfpvae.models import feeding, networks, sampling
 from tfpvae.models.exporting import Exportable
 from tfpvae.objectives import Elbo, Objective, Terms
 from tfpvae.priors import DistributionPrior, Prior, StandardNormal
 from tfpvae.random.seeds import Seeds
+from tfpvae.supports import Real, Support
 
 _STATISTICS: Final = ("mean", "stddev", "variance", "mode", "entropy", "log_prob", "prob")
 """What `VAE.predict` can give of p(x given z)."""
@@ -54,7 +55,7 @@ class VAE(Exportable, keras.Model):
         encoder, decoder, prior, objective: as given; the prior is always a `tfpvae.priors.Prior`.
         latent_size: D.
         event_shape: the shape of one example.
-        bernoulli: whether the likelihood is Bernoulli.
+        support: what data the likelihood is over, one of `tfpvae.supports`.
         condition: what y must be, with a free batch, in a conditional model; None in all others.
     """
 
@@ -62,7 +63,7 @@ class VAE(Exportable, keras.Model):
     prior: Prior
     latent_size: int
     event_shape: tuple[int, ...]
-    bernoulli: bool
+    support: Support
     condition: tf.TensorSpec | None = None
     _statistics: tuple[str, ...] | None = None
 
@@ -84,8 +85,8 @@ class VAE(Exportable, keras.Model):
         for role, network in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(network, keras.layers.Layer):
                 raise ModelError(f"The {role} must be a Keras model or layer. Received: {type(network).__name__}")
-            checks.check_ends_in_distribution(network, role)
-        checks.check_no_kl_regularizer(encoder)
+            networks.check_ends_in_distribution(network, role)
+        networks.check_no_kl_regularizer(encoder)
         self.encoder = encoder
         self.decoder = decoder
         if prior is not None:
@@ -95,7 +96,7 @@ class VAE(Exportable, keras.Model):
         self.elbo_tracker = keras.metrics.Mean(name="elbo")
         self.log_likelihood_tracker = keras.metrics.Mean(name="log_likelihood")
         self.kl_tracker = keras.metrics.Mean(name="kl")
-        shape = checks.static_input_shape(encoder)
+        shape = networks.static_input_shape(encoder)
         if shape is not None:
             self.build((None, *shape))
 
@@ -106,8 +107,8 @@ class VAE(Exportable, keras.Model):
 
     def _assemble(self, model: Any, event_shape: tuple[int, ...]) -> None:
         """Checks that the parts fit together; `model` has `encoder` and `decoder` as functions of one input."""
-        q = checks.probe(model.encoder, event_shape, "encoder")
-        checks.check_no_kl_regularizer(self.encoder)  # Again: a subclass may have made layers just now.
+        q = networks.probe(model.encoder, event_shape, "encoder")
+        networks.check_no_kl_regularizer(self.encoder)  # Again: a subclass may have made layers just now.
         if q.event_shape.rank != 1:
             raise ModelError(
                 "The encoder's distribution must be over a vector z, event shape [D]. "
@@ -122,13 +123,13 @@ class VAE(Exportable, keras.Model):
                 f"The prior must have the posterior's dimension, {latent_size}. "
                 f"Received: a prior of dimension {self.prior.event_size}"
             )
-        decoder_shape = checks.static_input_shape(self.decoder)
+        decoder_shape = networks.static_input_shape(self.decoder)
         if decoder_shape is not None and decoder_shape != (latent_size,):
             raise ModelError(
                 f"The decoder must take z of shape [B, {latent_size}], as the encoder's distribution has it. "
                 f"Received: a decoder that takes [B, {', '.join(map(str, decoder_shape))}]"
             )
-        p_x = checks.probe(model.decoder, (latent_size,), "decoder")
+        p_x = networks.probe(model.decoder, (latent_size,), "decoder")
         if tuple(p_x.event_shape) != event_shape:
             raise ModelError(
                 "The decoder's event shape must be that of the data, "
@@ -137,7 +138,7 @@ class VAE(Exportable, keras.Model):
         self.objective.check(self.prior, q.tensor_distribution)
         self.latent_size = latent_size
         self.event_shape = event_shape
-        self.bernoulli = checks.is_bernoulli(p_x)
+        self.support = p_x.support or Real()
         self.built = True
 
     # The three functions that training, export and evaluation see.
@@ -238,7 +239,7 @@ class VAE(Exportable, keras.Model):
         Raises:
             ModelError: a loss or metrics were given.
         """
-        checks.refuse_losses(
+        networks.refuse_losses(
             kwargs,
             "A VAE is compiled without a loss and metrics: its loss is minus its objective, and it reports loss, elbo, "
             "log_likelihood and kl.",
@@ -259,7 +260,8 @@ class VAE(Exportable, keras.Model):
         """Trains on x; `keras.Model.fit` without targets.
 
         Args:
-            x: data `[N, *event_shape]`, or a `tf.data.Dataset` or `PyDataset` of batches. Of pairs `(x, y)` in a data
+            x: data `[N, *event_shape]`, or batches: a `tf.data.Dataset`, a
+                `PyDataset` or a generator. Of pairs `(x, y)` in a data
                 set, y is not used.
             y: none: a VAE has no targets.
             *args: those of `keras.Model.fit`.
@@ -267,7 +269,7 @@ class VAE(Exportable, keras.Model):
             **kwargs: those of `keras.Model.fit`.
 
         Raises:
-            DataError: NaN or infinity in the data, values outside [0, 1] for a Bernoulli likelihood, wrong shape.
+            DataError: the data has the wrong shape, holds NaN or infinity, or values that the likelihood is not over.
             ModelError: targets were given.
         """
         self._check_targets(y, "call fit(x), not fit(x, y)")
@@ -279,9 +281,9 @@ class VAE(Exportable, keras.Model):
             self._check_targets(y_val, "give validation_data=x, not validation_data=(x, y)")
             x_val, y_val = self._prepared(x_val, y_val, weight, "validation_data")
             validation_data = x_val if y_val is None else (x_val, y_val, weight)
-        if isinstance(x, tf.data.Dataset) and not args:
-            kwargs.setdefault("shuffle", False)  # A data set shuffles itself, and Keras warns of its own default.
-        with checks.bad_batches_named():
+        if feeding.has_its_order(x) and not args:
+            kwargs.setdefault("shuffle", False)  # Keras warns of its own default.
+        with feeding.bad_batches_named():
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -289,7 +291,7 @@ class VAE(Exportable, keras.Model):
         if not kwargs.get("_use_cached_eval_dataset"):  # Called by `fit`, which has checked it.
             self._check_targets(y, "call evaluate(x), not evaluate(x, y)")
             x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x")
-        with checks.bad_batches_named():
+        with feeding.bad_batches_named():
             return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -333,7 +335,7 @@ class VAE(Exportable, keras.Model):
         if wanted != self._statistics:
             # What has been traced computes the statistics of an earlier call.
             self._statistics, self.predict_function = wanted, None
-        with checks.bad_batches_named():
+        with feeding.bad_batches_named():
             return super().predict(x, *args, **kwargs)
 
     def predict_step(self, data: Any) -> Any:
@@ -375,20 +377,20 @@ class VAE(Exportable, keras.Model):
     def _prepared(self, data: Any, y: Any, weight: Any, what: str, warn_of_grey: bool = False) -> tuple[Any, Any]:
         """Checked data, and the targets that Keras wants beside sample weights; builds the model if it is not built."""
         del y
-        batch = checks.first_batch(data, what)
-        if batch is None:
-            return data, None
+        source = feeding.opened(data, what)
+        batch = source.first[0]
         if not self.built:
             self.build((None, *batch.shape[1:]))
-        checks.check_array(batch, self.event_shape, self.bernoulli, what)
-        if warn_of_grey and self.bernoulli:
-            checks.warn_of_grey(batch, what)
-        if isinstance(data, tf.data.Dataset):
-            return checks.check_batches(data, checks.Values(what, self.bernoulli)), None
-        if weight is None or batch is not data:
-            return data, None
-        checks.check_sample_weight(weight, len(data))
-        return data, np.zeros(len(data), np.float32)  # Keras drops weights that come without targets.
+        part = feeding.Part(what, self.event_shape, self.support)
+        part.check(batch)
+        if warn_of_grey:
+            feeding.warn_of_grey(batch, self.support, what)
+        if not source.in_memory:
+            return feeding.checked(source.data, part), None
+        if weight is None:
+            return batch, None
+        feeding.check_sample_weight(weight, len(batch))
+        return batch, np.zeros(len(batch), np.float32)  # Keras drops weights that come without targets.
 
     def _as_batch(self, value: Any, shape: tuple[int, ...] | None, what: str) -> tf.Tensor:
         """A batch `[B, *shape]` of floats.

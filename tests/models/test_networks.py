@@ -268,9 +268,9 @@ def with_value(value: float) -> np.ndarray:
 BAD_DATA = {
     "NaN": (with_value(np.nan), r"must be finite\. Received: nan at index \[3, 2, 1, 0\], and 1 such values in all"),
     "infinity": (with_value(np.inf), r"must be finite\. Received: inf at index \[3, 2, 1, 0\]"),
-    "above one": (with_value(1.5), r"must lie in \[0, 1\] for a Bernoulli.*divide 8-bit pixels.*from 0\.0 to 1\.5"),
-    "below nought": (with_value(-0.25), r"must lie in \[0, 1\] for a Bernoulli.*Received: values from -0\.25 to 1\.0"),
-    "8-bit pixels": ((X * 255).astype(np.uint8), r"must lie in \[0, 1\].*Received: values from 0 to 255"),
+    "above one": (with_value(1.5), r"must be values in \[0, 1\]\. Received: 1\.5 at index \[3, 2, 1, 0\], and 1 such"),
+    "below nought": (with_value(-0.25), r"must be values in \[0, 1\]\. Received: -0\.25 at index \[3, 2, 1, 0\]"),
+    "8-bit pixels": ((X * 255).astype(np.uint8), r"must be values in .*Received: 255 at .*Divide pixels of 0 to 255"),
     "no channel": (X[..., 0], r"must have shape \[N, 8, 8, 1\], N at least 1.*Received: shape \[\d+, 8, 8\]"),
     "one image, no batch": (X[0], r"must have shape \[N, 8, 8, 1\].*Received: shape \[8, 8, 1\]"),
     "other size": (np.zeros((5, 7, 8, 1), np.float32), r"must have shape \[N, 8, 8, 1\].*shape \[5, 7, 8, 1\]"),

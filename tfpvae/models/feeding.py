@@ -1,0 +1,398 @@
+"""Checks of the data that a model is trained and evaluated on: each mistake is a DataError before any work.
+
+Data in memory is checked whole. Data that comes in batches (`tf.data.Dataset`, `PyDataset`, generator) is checked batch
+by batch, the first before training starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import re
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpvae.errors import DataError, ModelError
+from tfpvae.supports import Categories, Real, Support
+
+_CHUNK = 2**22
+"""How many values are checked at a time, so that large data is not copied whole."""
+
+
+class Source(NamedTuple):
+    """What `fit` was given, ready for Keras, and what of it can be looked at beforehand."""
+
+    data: Any
+    """An array, a tensor, a data set, or a generator."""
+    first: tuple[Any, ...]
+    """The arrays themselves, or the parts of the first batch."""
+    in_memory: bool
+    """Whether it is arrays."""
+
+
+def opened(data: Any, what: str, y: Any = None) -> Source:
+    """The data that `fit` was given, with its first batch.
+
+    Whatever NumPy converts (pandas data frames, h5py data sets) becomes an array.
+
+    Args:
+        data: x, or batches.
+        what: what it is called in the messages.
+        y: what stands beside x, if anything.
+
+    Raises:
+        DataError: it is nothing that a model can be trained on, or it is empty.
+    """
+    array = as_array(data)
+    if array is not None:
+        beside = () if y is None else (np.asarray(y) if as_array(y) is None else as_array(y),)
+        return Source(array, (array, *beside), True)
+    accepted = (
+        f"{what} must be an array [N, ...], or batches: a tf.data.Dataset, a keras.utils.PyDataset or a generator"
+    )
+    if isinstance(data, tf.data.Dataset):
+        batch = next(iter(data.take(1)), None)
+    elif isinstance(data, keras.utils.PyDataset):
+        batch = data[0] if data.num_batches != 0 else None
+    elif isinstance(data, types.GeneratorType):
+        batch = next(data, None)
+        data = _chained(batch, data)
+    else:
+        raise DataError(f"{accepted}. Received: {type(data).__name__}{_conversion(data)}")
+    if batch is None:
+        raise DataError(f"{accepted}. Received: a {type(data).__name__} without a batch")
+    parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    first = tuple(part if as_array(part) is None else as_array(part) for part in parts)
+    if not first or as_array(first[0]) is None:
+        kinds = [type(part).__name__ for part in first]
+        raise DataError(f"{accepted}, of x alone or of tuples that begin with it. Received: batches of {kinds}")
+    return Source(data, first, False)
+
+
+def opened_pairs(data: Any, y: Any, what: str, y_what: str) -> Source:
+    """As `opened`, of x and y: both are there.
+
+    Raises:
+        DataError: as of `opened`.
+        ModelError: there is no y.
+    """
+    source = opened(data, what, y)
+    if len(source.first) > 1 and as_array(source.first[1]) is not None:
+        return source
+    if source.in_memory:
+        raise ModelError(f"{y_what} must be given beside {what}, as in fit(x, y). Received: none")
+    kinds = [type(part).__name__ for part in source.first]
+    raise ModelError(f"{what} must be batches of pairs (x, y) of arrays. Received: batches of {kinds}")
+
+
+def has_its_order(data: Any) -> bool:
+    """Whether Keras cannot shuffle it."""
+    return isinstance(data, tf.data.Dataset | types.GeneratorType)
+
+
+def as_array(data: Any) -> np.ndarray | tf.Tensor | None:
+    """An array or a tensor as it is; what NumPy converts, converted; None where it is none of these."""
+    if isinstance(data, np.ndarray | tf.Tensor):
+        return data
+    plain = data is None or isinstance(data, str | bytes | dict | list | tuple | int | float)
+    if plain or not hasattr(data, "__array__") or isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+        return None
+    return np.asarray(data)
+
+
+def _conversion(data: Any) -> str:
+    """How to make an array of what is none."""
+    if hasattr(data, "x_train"):
+        return "; give its x_train or x_test."
+    if isinstance(data, tf.SparseTensor):
+        return "; convert it by tf.sparse.to_dense."
+    if isinstance(data, tf.RaggedTensor):
+        return "; convert it by .to_tensor()."
+    if hasattr(data, "toarray"):
+        return "; convert it by .toarray()."
+    if isinstance(data, list | tuple):
+        return "; convert it by np.asarray."
+    if isinstance(data, tf.distribute.DistributedDataset):
+        return "; give the tf.data.Dataset itself, which fit distributes."
+    if hasattr(data, "__iter__") and not isinstance(data, str | bytes | dict):
+        return "; wrap it in a keras.utils.PyDataset, or in a generator of batches."
+    return ""
+
+
+def _chained(batch: Any, rest: types.GeneratorType) -> Iterator[Any]:
+    """A generator (Keras takes no other iterator) of a batch and the rest."""
+    yield from itertools.chain([] if batch is None else [batch], rest)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part of the data must be, x for instance."""
+
+    what: str
+    """What it is called in the messages."""
+    shape: tuple[int, ...] | None
+    """The shape of one example; None where it is not known yet."""
+    support: Support = field(default_factory=Real)
+    """What its values must be."""
+
+    def check(self, x: Any) -> None:
+        """Checks an array `[N, *shape]`.
+
+        Raises:
+            DataError: it is not as it must be.
+        """
+        check_array(x, self.shape, self.support, self.what)
+
+    def in_batches(self) -> Part:
+        """The same for one of many batches."""
+        return dataclasses.replace(self, what=f"A batch of {self.what}")
+
+
+@dataclass(frozen=True)
+class Condition(Part):
+    """What the y of a conditional model must be: labels where the support is `Categories`, else numbers."""
+
+    def check(self, x: Any) -> None:
+        check_condition(x, None, self.support, self.shape, self.what)
+
+
+def check_array(x: Any, event_shape: tuple[int, ...] | None, support: Support, what: str) -> None:
+    """Checks data in memory.
+
+    Args:
+        x: an array or tensor, to be `[N, *event_shape]`.
+        event_shape: the shape of one example; None for any.
+        support: what the values must be.
+        what: what the data is called in the messages: "x", "validation_data".
+
+    Raises:
+        DataError: wrong shape, no numbers, NaN or infinity (also a float64 beyond float32), or values outside the
+            support.
+    """
+    array = np.asarray(x)
+    if array.ndim == 0 or len(array) == 0 or (event_shape is not None and array.shape[1:] != event_shape):
+        wanted = ", ".join(map(str, ["N", *(["..."] if event_shape is None else event_shape)]))
+        raise DataError(f"{what} must have shape [{wanted}], N at least 1. Received: shape {list(array.shape)}")
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what} must hold numbers. Received: dtype {array.dtype}")
+    check_values(array, support, what)
+
+
+def check_values(array: np.ndarray, support: Support, what: str) -> None:
+    """Checks that numbers are finite and inside a support.
+
+    Raises:
+        DataError: they are not. It names the first wrong value, its index, how many there are, and what to do.
+    """
+    if array.dtype.kind == "f":
+        wrong = _wrong(array, np.isfinite)
+        if wrong is not None:
+            raise DataError(f"{what} must be finite. Received: {wrong.received}")
+    wrong = None if type(support) is Real else _wrong(array, support.contains)
+    if wrong is not None:
+        advice = support.remedy(wrong.value, float(array.min()), float(array.max()))
+        raise DataError(f"{what} must be {support}. Received: {wrong.received}{'. ' if advice else ''}{advice}")
+
+
+class _Wrong(NamedTuple):
+    value: float
+    received: str
+
+
+def _wrong(array: np.ndarray, inside: Callable[[np.ndarray], Any]) -> _Wrong | None:
+    """The first wrong value with words for a message, or None where all are right."""
+    rows = max(1, _CHUNK // max(1, array[0].size))
+    first, count, noun = None, 0, "values"
+    for start in range(0, len(array), rows):
+        chunk = array[start : start + rows]
+        good = np.asarray(inside(_as_computed(chunk)))
+        if good.all():
+            continue
+        if first is None:
+            index = [int(i) for i in np.argwhere(~good)[0]]
+            first = [index[0] + start, *index[1:]]
+            noun = "values" if good.ndim == array.ndim else "rows"
+        count += int((~good).sum())
+    if first is None:
+        return None
+    value = array[tuple(first)]
+    shown = f"{value} at index {first}"
+    if np.all(inside(np.asarray(value, np.float64)[np.newaxis])):
+        computed = _as_computed(value)
+        shown = f"{value} at index {first}, which is {computed} in {computed.dtype}"
+    return _Wrong(float(np.ravel(value)[0]), f"{shown}, and {count} such {noun} in all")
+
+
+def _as_computed(array: Any) -> np.ndarray:
+    """Numbers in the precision that a model computes in: float32, whatever they are stored as."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(array).astype("float64" if keras.config.floatx() == "float64" else "float32")
+
+
+def _is_inside(support: Support, tensor: tf.Tensor) -> tf.Tensor:
+    """Whether the values of a tensor are finite and inside a support: one boolean, inside a graph."""
+    x = tf.cast(tensor, "float64" if keras.config.floatx() == "float64" else "float32")
+    good = tf.constant(True) if tensor.dtype.is_integer else tf.reduce_all(tf.math.is_finite(x))
+    return good if type(support) is Real else tf.logical_and(good, tf.reduce_all(support.contains(x)))
+
+
+# Data in batches.
+
+
+def checked(data: Any, *parts: Part) -> Any:
+    """The same data in batches, whose iteration fails at a batch that is not as it must be.
+
+    Args:
+        data: the data of a `Source` that is not in memory.
+        *parts: what x must be, and the parts after it that are checked.
+    """
+    parts = tuple(part.in_batches() for part in parts)
+    if isinstance(data, tf.data.Dataset):
+        return _checked_dataset(data, parts)
+    if isinstance(data, keras.utils.PyDataset):
+        return _CheckedPyDataset(data, parts)
+    return _checked_generator(data, parts)
+
+
+def _check_batch(batch: Any, parts: tuple[Part, ...]) -> Any:
+    """The batch, whose parts have been checked."""
+    for part, value in zip(parts, batch if isinstance(batch, tuple | list) else (batch,), strict=False):
+        part.check(value)
+    return batch
+
+
+def _checked_generator(batches: Iterator[Any], parts: tuple[Part, ...]) -> Iterator[Any]:
+    for batch in batches:
+        yield _check_batch(batch, parts)
+
+
+class _CheckedPyDataset(keras.utils.PyDataset):
+    """A `PyDataset` each of whose batches is checked."""
+
+    def __init__(self, source: keras.utils.PyDataset, parts: tuple[Part, ...]) -> None:
+        super().__init__(source.workers, source.use_multiprocessing, source.max_queue_size)
+        self.source, self.parts = source, parts
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.source.num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        return _check_batch(self.source[index], self.parts)
+
+    def on_epoch_begin(self) -> None:
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self.source.on_epoch_end()
+
+
+def _checked_dataset(dataset: tf.data.Dataset, parts: tuple[Part, ...]) -> tf.data.Dataset:
+    def check(*batch: Any) -> Any:
+        values = tuple(_asserted(tensor, part) for part, tensor in zip(parts, batch, strict=False))
+        batch = values + batch[len(values) :]
+        return batch if isinstance(dataset.element_spec, tuple) else batch[0]
+
+    return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _asserted(tensor: tf.Tensor, part: Part) -> tf.Tensor:
+    """The tensor, whose computation fails where its values are not as they must be."""
+
+    def fail(array: np.ndarray) -> bool:
+        check_values(array, part.support, part.what)
+        return True
+
+    # NumPy looks at a bad batch alone, to say what is wrong with it.
+    good = tf.cond(_is_inside(part.support, tensor), lambda: True, lambda: tf.numpy_function(fail, [tensor], tf.bool))
+    with tf.control_dependencies([good]):
+        return tf.identity(tensor)
+
+
+@contextlib.contextmanager
+def bad_batches_named() -> Iterator[None]:
+    """Turns what TensorFlow makes of the DataError of a batch back into one."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        message = re.search(r"DataError: ([^\n]*)", error.message)
+        if message is None:
+            raise
+        raise DataError(message[1]) from error
+
+
+# What stands beside x.
+
+
+def check_condition(y: Any, rows: int | None, support: Support, shape: tuple[int, ...] | None, what: str) -> None:
+    """Checks the y of a conditional model, in memory.
+
+    Args:
+        y: an array or tensor, to be integer labels `[N]`, or `[N, *shape]` of numbers.
+        rows: N; None is any number.
+        support: `Categories` for labels.
+        shape: the shape of one y that is no label, or None where that is not known yet.
+        what: what y is called in the messages.
+
+    Raises:
+        DataError: wrong shape or type, labels out of range, NaN or infinity.
+    """
+    array = np.asarray(y)
+    received = f"Received: shape {list(array.shape)}, dtype {array.dtype}"
+    n = "N" if rows is None else rows
+    if isinstance(support, Categories):
+        if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) != (rows or len(array)):
+            raise DataError(f"{what} must be integer labels, shape [{n}], as the model has num_classes. {received}")
+    else:
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{what} must hold numbers. {received}")
+        if shape is None and array.ndim == 1 and array.dtype.kind in "iu":
+            raise DataError(f"{what} must be floats; for integer labels give the model num_classes. {received}")
+        wrong_shape = shape is not None and array.shape[1:] != shape
+        if array.ndim == 0 or len(array) == 0 or len(array) != (rows or len(array)) or wrong_shape:
+            wanted = ", ".join(map(str, [n, *(["..."] if shape is None else shape)]))
+            raise DataError(f"{what} must have shape [{wanted}]. {received}")
+    check_values(array, support, what)
+
+
+def condition_support(num_classes: int | None) -> Support:
+    """What y must be: labels of so many classes, or any numbers."""
+    return Real() if num_classes is None else Categories(num_classes)
+
+
+def check_rows(x: Any, y: Any) -> None:
+    """Checks that x and y have as many rows.
+
+    Raises:
+        DataError: they have not.
+    """
+    if len(x) != len(y):
+        raise DataError(f"x and y must have as many rows. Received: {len(x)} of x, {len(y)} of y")
+
+
+def check_sample_weight(weight: Any, n: int) -> None:
+    """Checks the weights of n examples in memory.
+
+    Raises:
+        DataError: they are not n finite numbers of 0 or more.
+    """
+    array = np.asarray(weight)
+    if array.shape != (n,) or array.dtype.kind not in "fiub" or not np.isfinite(array).all() or (array < 0).any():
+        raise DataError(
+            f"sample_weight must be {n} finite numbers of 0 or more, shape [N]. "
+            f"Received: shape {list(array.shape)}, dtype {array.dtype}"
+        )
+
+
+def warn_of_grey(x: Any, support: Support, what: str) -> None:
+    """Warns where data is taken that the likelihood cannot draw: grey values by a Bernoulli."""
+    if support.caution is not None and not np.all(support.possible(np.asarray(x))):
+        warnings.warn(f"{what} {support.caution}", stacklevel=4)
