@@ -265,7 +265,7 @@ class TestOfOtherModels:
         expected = model.score(np.full((2, 8, 8, 1), 0.5), seed=7)["elbo"]
         np.testing.assert_allclose(results["score"][0][0], expected, rtol=1e-4)
         what = table(sections((export.path / CARD).read_text())["What it is"])
-        assert what["Data x"] == ("float32 `[B, 8, 8, 1]`, pixels of 0 or more",)
+        assert what["Data x"] == ("float32 `[B, 8, 8, 1]`, pixels above 0",)
 
     @pytest.mark.parametrize("kind", ["hierarchical", "two-stage"])
     def test_several_latents_and_graphs_alone(self, kind, build_vae, tmp_path, monkeypatch, only):
@@ -366,17 +366,17 @@ class TestWhatIsSaidOfTheTraining:
 
 
 def test_the_data_range_is_the_likelihoods(build_vae):
-    from tfpvae import layers
+    from tfpvae import layers, supports
     from tfpvae.export.exporter import _data_range
 
-    assert _data_range(build_vae(), layers.IndependentBernoulli((8, 8, 1))) == (0.0, 1.0)
+    assert _data_range(build_vae(), supports.Binary()) == (0.0, 1.0)
     shape = (8, 8, 1)
     gaussian = build_vae(likelihood=layers.IndependentNormal(shape))
-    assert _data_range(gaussian, layers.IndependentNormal(shape)) == (0.0, 1.0)  # Images are in [0, 1] throughout.
-    assert _data_range(gaussian, layers.IndependentPoisson(shape)) == (0.0, None)
-    assert _data_range(gaussian, layers.IndependentCategorical(256, shape)) == (0.0, 255.0)
+    assert _data_range(gaussian, supports.Real()) == (0.0, 1.0)  # Images are in [0, 1] throughout.
+    assert _data_range(gaussian, supports.Counts()) == (0.0, None)
+    assert _data_range(gaussian, supports.Categories(256)) == (0.0, 255.0)
     counts = layers.MixtureSameFamily(2, layers.IndependentPoisson(shape))
-    assert _data_range(gaussian, counts) == (0.0, None)
+    assert _data_range(gaussian, counts.support) == (0.0, None)
     gaussian.event_shape = (64,)
-    assert _data_range(gaussian, layers.IndependentNormal(64)) is None
+    assert _data_range(gaussian, supports.Real()) is None
     assert _data_range(gaussian, None) is None
