@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,33 @@ def test_imports_run_one_way(path):
     for other in imported_parts(path) - {own}:
         assert LEVEL[other] <= LEVEL[own], f"{path} imports tfpvae.{other}, which comes later"
         assert LEVEL[other] < LEVEL[own] or LEVEL[own] == 0, f"{path} imports tfpvae.{other}, which stands beside it"
+
+
+def imported_modules(path: Path) -> set[Path]:
+    """The modules of the same package that a module imports anywhere in it."""
+    package = path.parts[0]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    own = {name.removeprefix("tfpvae.").replace(".", "/") for name in names if name.startswith(f"tfpvae.{package}.")}
+    return {Path(f"{name}.py") for name in own if (ROOT / f"{name}.py").exists()} - {path}
+
+
+@pytest.mark.parametrize("package", sorted({path.parts[0] for path in modules() if len(path.parts) > 1}))
+def test_no_package_has_an_import_cycle(package):
+    """Imports inside functions and for types alone count too. An `__init__.py` gathers names, and is left out."""
+    graph = {
+        path: sorted(imported_modules(path))
+        for path in modules()
+        if path.parts[0] == package and len(path.parts) > 1 and path.name != "__init__.py"
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a cycle: {' <- '.join(map(str, error.args[1]))}")
 
 
 @pytest.mark.parametrize(

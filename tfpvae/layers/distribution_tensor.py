@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -17,8 +17,23 @@ from tensorflow_probability import distributions as tfd
 
 from tfpvae.supports import Support
 
-if TYPE_CHECKING:
-    from tfpvae.layers.base import DistributionLayer
+
+class DistributionMaker(Protocol):
+    """What a distribution tensor offers of the layer that made it; a `DistributionLayer` is one."""
+
+    @property
+    def discrete(self) -> bool: ...
+
+    @property
+    def num_uniforms(self) -> int | None: ...
+
+    def distribution(self, *args: Any, **parameters: Any) -> tfd.Distribution: ...
+
+    def mean(self, parameters: dict[str, tf.Tensor]) -> tf.Tensor: ...
+
+    def center(self, parameters: dict[str, tf.Tensor]) -> tf.Tensor: ...
+
+    def draw(self, parameters: dict[str, tf.Tensor], uniforms: tf.Tensor) -> tf.Tensor: ...
 
 
 @register_dispatchable_type
@@ -51,7 +66,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         self,
         distribution: tfd.Distribution,
         convert_to_tensor_fn: Callable[[tfd.Distribution], tf.Tensor] = tfd.Distribution.sample,
-        layer: DistributionLayer | None = None,
+        layer: DistributionMaker | None = None,
         named_parameters: dict[str, tf.Tensor] | None = None,
         next_seed: Callable[[], tf.Tensor] | None = None,
         support: Support | None = None,
