@@ -123,7 +123,7 @@ class AutoregressiveNetwork(keras.layers.Layer, tf.Module):
     Call: x `[..., D]` and, if conditional, `conditional_input=` `[..., C]` -> `[..., D, params]`.
 
     Raises:
-        ModelError: arguments that are none of these, or a conditional input that is missing.
+        ModelError: an argument is none of these, or the conditional input is missing.
     """
 
     name: str = ""  # `tf.Module` has a property of this name, which Keras could not set.
@@ -219,7 +219,7 @@ class AutoregressiveNetwork(keras.layers.Layer, tf.Module):
             self.hidden_degrees = [degrees.tolist() for degrees in hidden]
         degrees = [first, *hidden]
         masks = [a[:, None] <= b for a, b in itertools.pairwise(degrees)]
-        # The outputs of an input are side by side, and see what the input's own place lets them.
+        # The outputs of an input are side by side, and see the inputs before it in the order.
         masks.append(np.repeat(degrees[-1][:, None] < first, self.params, axis=1))
         self._masks = [mask.astype(np.float32) for mask in masks]
         # In the order of TFP's network, so that its `get_weights()` can be set here.
@@ -239,7 +239,7 @@ class AutoregressiveNetwork(keras.layers.Layer, tf.Module):
             if self.conditional and (i == 0 or self.conditional_input_layers == "all_layers"):
                 shape = (self._conditional_size, mask.shape[1])
                 self._conditional_kernels.append(self._kernel(f"conditional_kernel_{i}", shape))
-        # `tf.Module` finds TensorFlow's own variables, which Keras has wrapped. Whoever wraps them again gets these.
+        # `tf.Module` finds TensorFlow's own variables, which Keras has wrapped. To wrap them again gives these.
         self._tensorflow_variables = tuple(v.value for v in self.weights)
         for variable in self.weights:
             setattr(variable.value, KERAS_VARIABLE, variable)

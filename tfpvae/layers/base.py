@@ -23,7 +23,7 @@ ConvertToTensor = Callable[[tfd.Distribution], Any]
 class Attribute:
     """Takes an attribute off a distribution: `Attribute("logits")(d)` is `d.logits`.
 
-    Of a distribution made of another, such as `Independent`, which lacks it, it is the inner one's.
+    A distribution that wraps another, such as `Independent`, and lacks the attribute gives the inner one's.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,9 +50,10 @@ def _is_attribute(name: str) -> bool:
 
 
 def resolve_convert_to_tensor_fn(fn: str | ConvertToTensor | property) -> ConvertToTensor:
-    """`"mean"` to `tfd.Distribution.mean`, and so for every method's name; a callable as it is.
+    """The function that a name stands for: `"mean"` for `tfd.Distribution.mean`. A callable stays as it is.
 
-    Also the name of an attribute of TFP's distributions, `"logits"`, or the attribute itself, `tfd.Bernoulli.logits`.
+    The name of an attribute of TFP's distributions, `"logits"`, and the attribute itself, `tfd.Bernoulli.logits`, are
+    taken too.
 
     Raises:
         ModelError: `fn` is neither a name of these nor callable.
@@ -76,7 +77,7 @@ def serialize_callable(fn: Callable[..., Any]) -> Any:
     """A method or attribute of TFP's distributions as its name; anything else as Keras serialises it.
 
     Functions are written by their registered name. A lambda is written as Keras writes it, with Keras's warning: a
-    model with one is loaded with `safe_mode=False` alone.
+    model with a lambda loads only with `safe_mode=False`.
 
     Raises:
         ModelError: it is neither a registered function, a plain function, nor a lambda.
@@ -95,7 +96,7 @@ def serialize_callable(fn: Callable[..., Any]) -> Any:
 
 
 def deserialize_callable(config: Any) -> Any:
-    """The inverse of `serialize_callable`, but for names, which stay as they are.
+    """The inverse of `serialize_callable`. Names stay names.
 
     Raises:
         ModelError: it is a lambda, and lambdas were not allowed by `safe_mode=False`; or it names an unknown function.
@@ -119,7 +120,7 @@ def deserialize_callable(config: Any) -> Any:
 
 
 def in_float32(inputs: Any) -> Any:
-    """Tensors of half precision as float32, others as they are; into lists and dicts."""
+    """Casts tensors of half precision to float32, also inside lists and dicts."""
 
     def cast(x: Any) -> Any:
         return tf.cast(x, tf.float32) if tf.is_tensor(x) and x.dtype in (tf.float16, tf.bfloat16) else x
@@ -203,7 +204,7 @@ class DistributionLayer(keras.layers.Layer):
         return self.distribution(**parameters).mean()
 
     def center(self, parameters: Parameters) -> tf.Tensor:
-        """A point that stands for the distribution where one is needed, as for a reconstruction: its mean."""
+        """One point that stands for the distribution, as reconstructions need it: its mean."""
         return self.mean(parameters)
 
     @property

@@ -1,4 +1,4 @@
-"""From what a network puts out to parameters that a distribution can take, finite whatever the network puts out."""
+"""From the outputs of a network to parameters of a distribution, finite whatever the outputs are."""
 
 from __future__ import annotations
 

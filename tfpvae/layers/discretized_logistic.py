@@ -29,7 +29,7 @@ WIDTH: Final = 1.0 / (LEVELS - 1)
 
 
 def discretize(x: tf.Tensor) -> tf.Tensor:
-    """The nearest of 0, 1/255, 2/255, ..., 1, to the last bit as NumPy divides, whatever the runtime."""
+    """Rounds to the grid 0, 1/255, 2/255, ..., 1, whose values are NumPy's to the last bit on every runtime."""
     # By a table: TensorFlow's graph optimizer makes a division by 255 a product with 1/255, which is not the same.
     table = tf.constant([k / (LEVELS - 1) for k in range(LEVELS)], x.dtype)
     return tf.gather(table, tf.cast(tf.clip_by_value(tf.round(x * (LEVELS - 1)), 0.0, LEVELS - 1), tf.int32))
@@ -50,7 +50,7 @@ def survival_sum(loc: tf.Tensor, scale: tf.Tensor, moment: int = 1) -> tf.Tensor
     """
     start = (loc - 0.5 * WIDTH) / scale
     step = WIDTH / scale
-    unrolled = 5  # Turns that are longer and fewer take a fifth of the time at batch 1.
+    unrolled = 5  # Five values in each turn: at batch 1 this takes a fifth of the time of one.
 
     def add(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         for _ in range(unrolled):

@@ -1,6 +1,6 @@
 """TFP distributions as plain JSON, by class name and constructor arguments. Nothing is pickled.
 
-Variables come back as variables of the same value, so that a prior that was trained is trained on.
+Variables come back as variables with the same value, so a trained prior can be trained further.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _deserialize_deferred(config: dict[str, Any]) -> tfu.DeferredTensor:
     if config["deferred_tensor"] != "TransformedVariable":
         return tfu.DeferredTensor(variable, bijector, name=config["name"])
     value = bijector.forward(tf.convert_to_tensor(variable))
-    made = tfu.TransformedVariable(value, bijector, name=config["name"], trainable=variable.trainable)
-    # There and back through the bijector, the last digit may change.
-    made.pretransformed_input.assign(variable)
-    return made
+    restored = tfu.TransformedVariable(value, bijector, name=config["name"], trainable=variable.trainable)
+    # On the way through the bijector and back, the last digit may have changed.
+    restored.pretransformed_input.assign(variable)
+    return restored

@@ -40,14 +40,14 @@ class DistributionMaker(Protocol):
 class DistributionTensor(tfd.Distribution, NativeObject):
     """A `tfd.Distribution` that is also the tensor it converts to.
 
-    Every public method and attribute is that of `tensor_distribution`, but for `shape`, `ndim`, `dtype` and the
-    operators, which are those of the tensor. The conversion is made once, when first needed, and kept: `rv + 0.0`
-    and `tf.convert_to_tensor(rv)` see the same draw. The tensor of a joint distribution is its last part.
+    Public methods and attributes are those of `tensor_distribution`, except `shape`, `ndim`, `dtype` and the operators,
+    which are the tensor's. The conversion is made once, when first needed, and kept: `rv + 0.0` and
+    `tf.convert_to_tensor(rv)` see the same draw. The tensor of a joint distribution is its last part.
 
     Keras's losses cast their arguments and level their ranks: `tf.cast`, `tf.squeeze` and `tf.expand_dims` of a
-    `DistributionTensor` change the tensor and keep the distribution. Methods that take a value (`log_prob` and the
-    like) take it in the shape of the data: of `[B, 1]` and `[B]` the one that the distribution is not over is made the
-    other, where TFP would broadcast to `[B, B]`. `tensor_distribution` has TFP's behaviour to the letter.
+    `DistributionTensor` change the tensor and keep the distribution. Methods that take a value, such as `log_prob`,
+    take it in the shape of the data: a value `[B, 1]` becomes `[B]`, or the reverse, as the distribution needs it,
+    where TFP would broadcast to `[B, B]`. `tensor_distribution` behaves exactly as in TFP.
 
     Args:
         distribution: the distribution.
@@ -55,7 +55,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         layer: the layer that made it, if any.
         named_parameters: the tensors that `layer.parameters` made, by name.
         next_seed: returns a new stateless seed, int32 `[2]`: inside a `tf.function` what is drawn without a seed is
-            drawn with these, so that a run can be repeated whether or not it is compiled by XLA.
+            drawn with these seeds. So a run can be repeated, compiled by XLA or not.
         support: what data the distribution is over, if it is known.
 
     Attributes:

@@ -54,7 +54,7 @@ class FlowStep(keras.layers.Layer):
 
 
 class Flow(keras.layers.Layer):
-    """A flow: abstract. A Keras layer, so that its weights are trained and saved with what it is part of.
+    """A flow, as a Keras layer: abstract.
 
     A subclass makes the steps.
 
@@ -83,7 +83,7 @@ class Flow(keras.layers.Layer):
         self.event_size: int | None = None
 
     def make_step(self, index: int, event_size: int) -> FlowStep:
-        """The step that u goes through after `index` others."""
+        """Step number `index` in the forward direction, from 0."""
         raise NotImplementedError
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -113,7 +113,7 @@ class Flow(keras.layers.Layer):
         return self.forward(u)[0]
 
     def bijector(self, context: tf.Tensor | None = None) -> tfb.Bijector:
-        """The flow as TFP has it."""
+        """The flow as a bijector of TFP."""
         return FlowBijector(self, context)
 
     def get_config(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Flow(keras.layers.Layer):
 class FlowBijector(tfb.Bijector):
     """A flow as a bijector of TFP, for one context.
 
-    Of what it has mapped last it knows the log-determinant, and TFP's cache knows where a draw came from: the log
+    It keeps the log-determinant of what it mapped last, and TFP's cache keeps where a draw came from. So the log
     density of a draw needs no second pass through the networks, in either direction.
 
     Args:
@@ -145,7 +145,7 @@ class FlowBijector(tfb.Bijector):
             self._last_log_det: tf.Tensor | None = None
             super().__init__(forward_min_event_ndims=1, parameters=parameters, name=name)
 
-    # TFP shares what it remembers between bijectors that are equal. The weights change: each is equal to itself alone.
+    # TFP shares its cache between equal bijectors. A flow's weights change, so each bijector equals only itself.
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
@@ -211,7 +211,7 @@ class _AffineCoupling(FlowStep):
     def __init__(self, kept: np.ndarray, units: Sequence[int], activation: Activation) -> None:
         super().__init__()
         self.kept = kept.astype(np.float32).tolist()
-        # Not in half precision, whatever the policy: a log density is made of this.
+        # Never in half precision: a log density is computed from it.
         dtype = keras.config.floatx()
         self.network = [
             *(keras.layers.Dense(n, activation, dtype=dtype) for n in units),
@@ -225,7 +225,7 @@ class _AffineCoupling(FlowStep):
         super().build(input_shape)
 
     def _shift_and_log_scale(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Both `[..., D]`, zero where x is kept; they see what is kept of it alone."""
+        """Both `[..., D]`, zero where x is kept. They depend on what is kept alone."""
         kept = tf.constant(self.kept, x.dtype)
         raw = x * kept
         if x.shape.rank == 1:  # A dense layer takes no bare vector.
@@ -245,7 +245,7 @@ class _AffineCoupling(FlowStep):
 
 
 class AutoregressiveStep(FlowStep):
-    """A step by a network whose i-th outputs see only what is before i: abstract.
+    """A step by a network whose outputs for i depend only on what is before i: abstract.
 
     One direction takes one pass through the network, the other D + 1: it finds one dimension after the other, unrolled
     in the graph.
@@ -265,7 +265,7 @@ class AutoregressiveStep(FlowStep):
 
     def raw(self, x: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """The two outputs of the network, each `[..., D]`."""
-        # Without a context it is called without: the network refuses what it has no weights for.
+        # The network refuses a context that it has no weights for.
         raw = self.network(x) if context is None else self.network(x, conditional_input=context)
         return raw[..., 0], raw[..., 1]
 
@@ -275,7 +275,7 @@ class AutoregressiveStep(FlowStep):
         order = range(size) if self.network.input_order == "left-to-right" else reversed(range(size))
         x = tf.zeros_like(like)
         for i in order:
-            # What has not been found yet stays zero, so that it cannot overflow on the way.
+            # Dimensions that are not solved yet stay zero, so they cannot overflow.
             x += solve(x) * tf.constant(np.eye(size)[i], like.dtype)
         return x
 
@@ -287,7 +287,7 @@ def input_order(index: int) -> str:
 
 @register
 class MaskedAutoregressive(Flow):
-    """Masked autoregressive flow [PP17, eq. 3 and 4]: the inverse, and so a log density, takes one pass a network.
+    """Masked autoregressive flow [PP17, eq. 3 and 4]: a log density takes one pass through each network.
 
     A step is `z_i = u_i exp(a(z_1..i-1)) + m(z_1..i-1)`; each step reverses the order. A draw takes D + 1 passes
     through each network, one dimension after the other, and an exported graph holds them all: with many latents use

@@ -1,4 +1,4 @@
-"""A posterior that a flow makes of a diagonal Gaussian.
+"""A posterior: a diagonal Gaussian through a flow.
 
 [KSJ+16] Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling: Improved variational inference with inverse
 autoregressive flow. NIPS 2016.
@@ -32,7 +32,7 @@ from tfpvae.random.tensorflow import normal_from_uniform
 
 
 class _GatedAutoregressive(AutoregressiveStep):
-    """z = g u + (1 - g) m, with g and m of what is before in u, and of the context [KSJ+16, eq. 13 and 14]."""
+    """z = g u + (1 - g) m: g and m depend on the dimensions before, and on the context [KSJ+16, eq. 13 and 14]."""
 
     def _mean_and_logit(self, u: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         mean, raw = self.raw(u, context)
@@ -78,9 +78,9 @@ class _GatedFlow(Flow):
 class InverseAutoregressiveFlow(DistributionLayer):
     """A diagonal Gaussian and T inverse autoregressive steps: q(z given x) with dependent dimensions [KSJ+16].
 
-    A draw takes one pass through each of the T networks, and its log density is known with it: of a z that `sample`
-    has returned, the same tensor, `log_prob` takes no pass. Of any other z it takes D + 1 passes a network, one
-    dimension after the other, unrolled in the graph.
+    A draw takes one pass through each of the T networks, which gives its log density too: `log_prob` of the tensor
+    that `sample` returned takes no pass. For any other z it takes D + 1 passes through each network, one dimension
+    after the other, unrolled in the graph.
 
     The layer has weights of its own, and the distribution has neither a mean nor a mode in closed form: `mean` raises
     NotImplementedError. `center` is what stands for the mean where a point is needed.
@@ -135,7 +135,7 @@ class InverseAutoregressiveFlow(DistributionLayer):
         return tfd.TransformedDistribution(base, self.flow.bijector(context))
 
     def center(self, parameters: Parameters) -> tf.Tensor:
-        """Where the flow takes the mean of the Gaussian, `[..., D]`: the draw without noise, which is no mean."""
+        """The flow of the Gaussian's mean, `[..., D]`: a draw without noise, and not the mean of the distribution."""
         return self.flow.forward(parameters["loc"], parameters.get("context"))[0]
 
     @property

@@ -1,4 +1,4 @@
-"""KL divergences in closed form, for every pair of Gaussians however spelled and for whatever TFP has registered.
+"""KL divergences in closed form, for every pair of Gaussians and for the pairs that TFP has registered.
 
 TFP knows the divergence between two multivariate normals and between two `Independent`s, but not between the two kinds,
 although `Independent(Normal)` is how its own tutorials write the prior of a multivariate normal posterior. Importing
@@ -52,7 +52,7 @@ def is_diagonal_gaussian(distribution: tfd.Distribution) -> bool:
 
 
 class Gaussian(NamedTuple):
-    """N(loc, scale scale^T) over events of any rank: the one form that every spelling is brought to.
+    """N(loc, scale scale^T) over events of any rank: the common form of all Gaussians here.
 
     Attributes:
         loc: `[*batch_shape, *event_shape]`.
@@ -77,7 +77,7 @@ class Gaussian(NamedTuple):
 
 
 def as_gaussian(distribution: tfd.Distribution) -> Gaussian | None:
-    """The Gaussian that a distribution is, whatever its spelling, or None if it cannot be told to be one.
+    """A distribution as a `Gaussian`, or None where it is not known to be one.
 
     Known are `Normal`, every multivariate normal, and `Independent`, `Sample`, `BatchBroadcast` and affine
     `TransformedDistribution` (`Shift`, `Scale`, `ScaleMatvec...`, their inverses and chains) of what is known.
@@ -126,7 +126,7 @@ def _repeat(gaussian: Gaussian, sample: tfd.Sample) -> Gaussian:
 
 
 def _matrix(dense: tf.Tensor, *like: tf.linalg.LinearOperator) -> tf.linalg.LinearOperator:
-    """A matrix as an operator: triangular if all those that it was made of are."""
+    """A matrix as an operator, triangular if all its factors are."""
     triangular = tf.linalg.LinearOperatorLowerTriangular
     kind = triangular if all(isinstance(m, (triangular, *_DIAGONAL_OPERATORS)) for m in like) else None
     return (kind or tf.linalg.LinearOperatorFullMatrix)(dense)
@@ -189,7 +189,7 @@ def gaussian_kl(q: tfd.Distribution, p: tfd.Distribution) -> tf.Tensor:
         `[*batch_shape]`, in nats.
 
     Raises:
-        NotImplementedError: one of them is not a Gaussian that can be told to be one.
+        NotImplementedError: one of them is not known to be Gaussian.
     """
     a, b = as_gaussian(q), as_gaussian(p)
     if a is None or b is None or a.event_rank != b.event_rank:
@@ -278,7 +278,7 @@ def _describe(distribution: tfd.Distribution) -> str:
 
 
 def _is_flow(distribution: tfd.Distribution) -> bool:
-    """Whether a flow has made it: then nobody can expect a closed form."""
+    """Whether it comes from a flow, which has no closed form."""
     return isinstance(getattr(unwrap(distribution), "bijector", None), FlowBijector)
 
 
@@ -290,13 +290,12 @@ def kl_divergence(
 ) -> tf.Tensor:
     """KL(q || p): exact where there is a closed form, else the Monte Carlo estimate at `z`, with one warning.
 
-    Of a flow, which never has a closed form, there is no warning.
+    Flows never have a closed form, and cause no warning.
 
     Args:
         q: batch `[B]`.
         p: batch `[]` or `[B]`.
-        z: a draw from q, `[B, *event_shape]`, or a function that makes it of q; used only where there is no closed
-            form.
+        z: a draw from q, `[B, *event_shape]`, or a function from q to it; used only where there is no closed form.
 
     Returns:
         `[B]`, in nats.

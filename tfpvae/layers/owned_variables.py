@@ -39,7 +39,7 @@ class SharedVariable(keras.Variable):
 def as_keras_variable(variable: tf.Variable) -> keras.Variable:
     """The one Keras variable around a `tf.Variable`.
 
-    One and the same however often it is asked for: an optimizer that saw two would take two steps.
+    Every call returns the same one: an optimizer that saw two would take two steps.
     """
     shared = getattr(variable, _KERAS_VARIABLE, None)
     if shared is None:
@@ -60,7 +60,7 @@ def _keras_parts(value: Any) -> list[keras.layers.Layer | keras.Variable]:
 
 
 class OwnedVariables(keras.layers.Layer):
-    """What holds the variables of distributions for a layer: as an attribute of it, it is trained and saved with it.
+    """Holds the variables of distributions. As an attribute of a layer it has them trained and saved with the layer.
 
     A layer of its own, because a layer that has been built takes no more variables, and a function's distribution is
     seen only when the function is called.
@@ -72,14 +72,14 @@ class OwnedVariables(keras.layers.Layer):
         self.built = True
 
     def adopt(self, owner: Any) -> None:
-        """Takes over the variables of a distribution, bijector or deferred tensor, or a variable; twice is once."""
-        found: list[Any] = _keras_parts(owner)
+        """Takes over a variable, or those of a distribution, bijector or deferred tensor; once is enough."""
+        parts: list[Any] = _keras_parts(owner)
         if isinstance(owner, tf.Variable):
-            found.append(as_keras_variable(owner))
+            parts.append(as_keras_variable(owner))
         elif isinstance(owner, tf.Module):
-            found.extend(as_keras_variable(v) for v in owner.variables)
+            parts.extend(as_keras_variable(v) for v in owner.variables)
         known = {id(part) for part in self.parts}
-        for part in found:
+        for part in parts:
             if id(part) not in known:
                 known.add(id(part))
                 self.parts.append(part)

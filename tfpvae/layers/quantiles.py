@@ -25,7 +25,7 @@ def logistic_quantile(uniforms: tf.Tensor) -> tf.Tensor:
 
 
 def pick(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Of each row the value that its index names.
+    """The value that each row's index names.
 
     Args:
         values: `[*batch_shape, K, *event_shape]`.

@@ -48,9 +48,9 @@ class KLDivergenceRegularizer(keras.Regularizer):
             the layer's own draw.
         weight: a factor of the divergence; None is 1. A number, a variable, or a schedule: `tfpvae.schedules.KLWarmUp`
             or any of `keras.optimizers.schedules`, a function of the number of training batches seen.
-        free_bits: nats per value of the event that cost nothing [KSJ+16, eq. 15]. Where the divergence is a sum over
-            the values (both Gaussians of independent values), of each value's mean over the batch what is less than
-            this counts as this; otherwise of the whole divergence, what is less than this times the event's size.
+        free_bits: nats per value of the event that cost nothing [KSJ+16, eq. 15]. For two Gaussians with independent
+            values, each value's divergence, averaged over the batch, counts as at least this. For all others, the
+            whole divergence counts as at least this times the event's size.
 
     Raises:
         ModelError: an argument is of the wrong kind.
@@ -82,7 +82,7 @@ class KLDivergenceRegularizer(keras.Regularizer):
         self.owned_variables.adopt(weight)
         self.steps: Any = None
         if isinstance(weight, Schedule):
-            # Each replica counts its own: one that waited for the others would find their losses in place of its own.
+            # Each replica counts for itself: waiting for the others, it would find their losses in place of its own.
             self.steps = keras.Variable(0, dtype="int64", trainable=False, aggregation="none", name="steps")
             self.owned_variables.adopt(self.steps)
 
@@ -122,7 +122,7 @@ class KLDivergenceRegularizer(keras.Regularizer):
         return self.weight(self.steps) if isinstance(self.weight, Schedule) else self.weight
 
     def count_step(self) -> None:
-        """Tells a schedule that a training batch has passed. The layers do."""
+        """Tells a schedule that a training batch has passed; the layers call it."""
         if self.steps is not None:
             self.steps.assign_add(1)
 
@@ -213,12 +213,12 @@ class KLDivergenceAddLoss(keras.layers.Layer):
     """Adds weight KL(q || distribution_b) to the model's losses, and passes the distribution q on.
 
     The same as a `KLDivergenceRegularizer` on the layer before, for where the prior is to be a layer of its own.
-    Differs from `tfp.layers` as that does; and what comes out is the distribution that went in, the same draw.
+    It differs from `tfp.layers` as the regulariser does. Its output is the distribution that went in, with its draw.
 
     Args:
         distribution_b: see `KLDivergenceRegularizer`.
         use_exact_kl: see `KLDivergenceRegularizer`.
-        test_points_reduce_axis: see `KLDivergenceRegularizer`; None, the default, are all axes.
+        test_points_reduce_axis: see `KLDivergenceRegularizer`; None, the default, means all axes.
         test_points_fn: see `KLDivergenceRegularizer`.
         weight: see `KLDivergenceRegularizer`.
         free_bits: see `KLDivergenceRegularizer`.

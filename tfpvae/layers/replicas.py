@@ -20,7 +20,7 @@ def hand_distributions_to_losses() -> None:
     """Makes Keras build losses and metrics on the distributions that a model returns, under a distribution strategy.
 
     Without this, `loss=lambda y, rv: -rv.log_prob(y)` is called with a plain tensor and fails before training starts.
-    Called by a layer made in a strategy's scope; does nothing the second time, and nothing to other models.
+    A layer that is made in a strategy's scope calls this. A second call does nothing; other models are not affected.
     """
     original = getattr(keras.Model, _BUILD)
     if hasattr(original, "__wrapped__"):

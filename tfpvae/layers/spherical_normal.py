@@ -20,22 +20,23 @@ from tfpvae.layers.independent import EventShape, IndependentNormal
 from tfpvae.layers.new import new_distribution
 
 STRIDE: Final = 3.0
-"""By how much the log of a learned scale changes with its weight. An optimizer such as Adam moves a weight by about its
-learning rate a step, and a scale has factors to go: at rate 1e-3, from 1 to 0.1 takes 770 steps, and would take 2300
-with the log itself as the weight. More haste does harm: latents appear best one by one, as the scale falls."""
+"""How much the log of a learned scale changes when its weight changes by 1. Adam moves a weight by about its learning
+rate in each step: at rate 1e-3 the scale falls from 1 to 0.1 in 770 steps, where the log itself as the weight would need
+2300. A larger stride does harm: latents are best found one by one, while the scale falls."""
 
 
 @register
 class SphericalNormal(IndependentNormal):
     """N(loc, gamma I): a Gaussian with the same variance gamma in every value, given [Doe16] or learned [DW19].
 
-    A given gamma sets how much detail the latents carry: what varies less than it is cheaper to call noise. A learned
-    one falls to what the decoder cannot explain, the noise of the data if the networks are large enough and trained
-    to the end, and superfluous latents go back to the prior: `tfpvae.evaluate.manifold_dimension` counts the others.
-    It is one number for the whole model, a weight of this layer, trained and saved with the rest.
+    A given gamma sets how much detail the latents carry: smaller variation is cheaper to treat as noise. A learned
+    gamma falls to the variance that the decoder cannot explain, which is the noise of the data if the networks are
+    large enough and trained long enough. Superfluous latents return to the prior; `tfpvae.evaluate.manifold_dimension`
+    counts the others. Gamma is one number for the whole model, a weight of this layer, trained and saved with the rest.
 
     Start it well above the noise, at the scale of the data: a start near the noise makes every latent carry some of it
-    before the decoder has learnt anything, and they take long to let go. A learning rate that decays to 0 settles it.
+    before the decoder has learnt anything, and they unlearn it slowly. A learning rate that decays to 0 lets gamma
+    settle.
     The log-density of data without noise has no upper bound, so a learned scale stops at 1e-6.
 
     Args:
@@ -74,7 +75,7 @@ class SphericalNormal(IndependentNormal):
 
     @property
     def gamma(self) -> float:
-        """The variance, as it is now."""
+        """The present variance."""
         return float(self._scale()) ** 2
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
