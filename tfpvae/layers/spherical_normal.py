@@ -21,8 +21,8 @@ from tfpvae.layers.new import new_distribution
 
 STRIDE: Final = 3.0
 """How much the log of a learned scale changes when its weight changes by 1. Adam moves a weight by about its learning
-rate in each step: at rate 1e-3 the scale falls from 1 to 0.1 in 770 steps, where the log itself as the weight would need
-2300. A larger stride does harm: latents are best found one by one, while the scale falls."""
+rate in each step: at rate 1e-3 the scale falls from 1 to 0.1 in 770 steps; with the log itself as the weight in 2300.
+A larger stride does harm: latents are best found one by one, while the scale falls."""
 
 
 @register
