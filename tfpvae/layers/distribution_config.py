@@ -19,6 +19,9 @@ from tfpvae.errors import ModelError
 from tfpvae.layers.base import deserialize_callable, serialize_callable
 from tfpvae.layers.distribution_tensor import unwrap
 
+_KINDS = (("distribution", tfd), ("bijector", tfb))
+"""What is saved by class name, and where its classes are."""
+
 
 def serialize_distribution(distribution: tfd.Distribution) -> dict[str, Any]:
     """A distribution as JSON: `{"distribution": "Normal", "config": {...}}`.
@@ -52,20 +55,9 @@ def _serialize(value: Any, where: str) -> Any:
         }
     if isinstance(value, keras.layers.Layer):
         return {"keras": keras.saving.serialize_keras_object(value)}
-    for kind, module in (("distribution", tfd), ("bijector", tfb)):
+    for kind, module in _KINDS:
         if isinstance(value, getattr(module, kind.capitalize())):
-            # `tfd.Independent(...)` may be of a private base class, `_Independent`.
-            name = type(value).__name__.lstrip("_")
-            if getattr(module, name, None) is None:
-                raise ModelError(f"A {kind} must be one of TFP's own classes to be saved. Received: {value!r}")
-            defaults = inspect.signature(type(value).__init__).parameters
-            config = {
-                k: _serialize(v, f"{name}.{k}")
-                for k, v in value.parameters.items()
-                # A default may be a function: `kwargs_split_fn` of TransformedDistribution is.
-                if not (callable(v) and k in defaults and defaults[k].default is v)
-            }
-            return {kind: name, "config": config}
+            return _serialize_object(value, kind, module)
     if isinstance(value, tf.DType):
         return {"dtype": value.name}
     if isinstance(value, type) and issubclass(value, np.generic):
@@ -80,6 +72,22 @@ def _serialize(value: Any, where: str) -> Any:
         array = np.asarray(value)
         return {"array": array.tolist(), "array_dtype": array.dtype.name}
     raise ModelError(f"{where} must have a JSON form to be saved. Received: {value!r}")
+
+
+def _serialize_object(value: Any, kind: str, module: Any) -> dict[str, Any]:
+    """A distribution or a bijector by its class and the arguments of its constructor."""
+    # `tfd.Independent(...)` may be of a private base class, `_Independent`.
+    name = type(value).__name__.lstrip("_")
+    if getattr(module, name, None) is None:
+        raise ModelError(f"A {kind} must be one of TFP's own classes to be saved. Received: {value!r}")
+    defaults = inspect.signature(type(value).__init__).parameters
+    config = {
+        key: _serialize(argument, f"{name}.{key}")
+        for key, argument in value.parameters.items()
+        # A default may be a function: `kwargs_split_fn` of TransformedDistribution is.
+        if not (callable(argument) and key in defaults and defaults[key].default is argument)
+    }
+    return {kind: name, "config": config}
 
 
 def _serialize_deferred(value: tfu.DeferredTensor, where: str) -> dict[str, Any]:
@@ -112,13 +120,17 @@ def _deserialize(value: Any) -> Any:
         return tf.constant(np.asarray(value["array"], value["array_dtype"]))
     if "dtype" in value and len(value) == 1:
         return tf.as_dtype(value["dtype"])
-    for kind, module in (("distribution", tfd), ("bijector", tfb)):
+    for kind, module in _KINDS:
         if kind in value and "config" in value:
-            cls = getattr(module, value[kind], None)
-            if not (isinstance(cls, type) and issubclass(cls, getattr(module, kind.capitalize()))):
-                raise ModelError(f"A {kind} must be one of TFP's classes. Received: {value[kind]!r}")
-            return cls(**{k: _deserialize(v) for k, v in value["config"].items()})
+            return _deserialize_object(value, kind, module)
     return {k: _deserialize(v) for k, v in value.items()}
+
+
+def _deserialize_object(value: dict[str, Any], kind: str, module: Any) -> Any:
+    cls = getattr(module, value[kind], None)
+    if not (isinstance(cls, type) and issubclass(cls, getattr(module, kind.capitalize()))):
+        raise ModelError(f"A {kind} must be one of TFP's classes. Received: {value[kind]!r}")
+    return cls(**{k: _deserialize(v) for k, v in value["config"].items()})
 
 
 def _deserialize_deferred(config: dict[str, Any]) -> tfu.DeferredTensor:

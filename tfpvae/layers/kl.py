@@ -142,25 +142,35 @@ def _push(gaussian: Gaussian, bijector: tfb.Bijector) -> Gaussian | None:
     inverse = isinstance(bijector, tfb.Invert)
     if inverse:
         bijector = bijector.bijector
-    loc, scale, _ = gaussian
+    loc = gaussian.loc
     if isinstance(bijector, tfb.Identity):
         return gaussian
     if isinstance(bijector, tfb.Shift):
         return gaussian._replace(loc=loc - bijector.shift if inverse else loc + bijector.shift)
     if isinstance(bijector, tfb.Scale):
         factor = tf.exp(bijector.log_scale) if bijector.scale is None else tf.convert_to_tensor(bijector.scale)
-        factor = 1 / factor if inverse else factor
-        if gaussian.diagonal:
-            return gaussian._replace(loc=loc * factor, scale=scale * tf.abs(factor))
-        return gaussian._replace(loc=loc * factor, scale=_matrix(factor[..., tf.newaxis] * scale.to_dense(), scale))
+        return _scaled(gaussian, 1 / factor if inverse else factor)
     if isinstance(bijector, tfb.ScaleMatvecLinearOperator) and not bijector.adjoint and gaussian.event_rank:
-        matrix = bijector.scale.inverse() if inverse else bijector.scale
-        if gaussian.diagonal and isinstance(matrix, _DIAGONAL_OPERATORS):
-            return gaussian._replace(loc=matrix.matvec(loc), scale=tf.abs(matrix.diag_part()) * scale)
-        operator = gaussian.operator
-        product = _matrix(matrix.matmul(operator.to_dense()), matrix, operator)
-        return gaussian._replace(loc=matrix.matvec(loc), scale=product)
+        return _multiplied(gaussian, bijector.scale.inverse() if inverse else bijector.scale)
     return None
+
+
+def _scaled(gaussian: Gaussian, factor: tf.Tensor) -> Gaussian:
+    """The Gaussian of `factor x`."""
+    loc, scale, _ = gaussian
+    if gaussian.diagonal:
+        return gaussian._replace(loc=loc * factor, scale=scale * tf.abs(factor))
+    return gaussian._replace(loc=loc * factor, scale=_matrix(factor[..., tf.newaxis] * scale.to_dense(), scale))
+
+
+def _multiplied(gaussian: Gaussian, matrix: tf.linalg.LinearOperator) -> Gaussian:
+    """The Gaussian of `matrix x`."""
+    loc, scale, _ = gaussian
+    if gaussian.diagonal and isinstance(matrix, _DIAGONAL_OPERATORS):
+        return gaussian._replace(loc=matrix.matvec(loc), scale=tf.abs(matrix.diag_part()) * scale)
+    operator = gaussian.operator
+    product = _matrix(matrix.matmul(operator.to_dense()), matrix, operator)
+    return gaussian._replace(loc=matrix.matvec(loc), scale=product)
 
 
 def _diagonal_kl(q: Gaussian, p: Gaussian) -> tf.Tensor:
