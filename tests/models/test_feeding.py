@@ -150,6 +150,102 @@ def test_what_is_no_data_is_named(build_vae, data):
             call(data, verbose=0)
 
 
+class Convertible:
+    """What NumPy converts, as a pandas data frame is."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+class TestWhatNumPyConverts:
+    def test_is_trained_on(self, build_vae, build_conditional):
+        assert np.isfinite(build_vae().fit(Convertible(X), validation_data=Convertible(X), verbose=0).history["loss"])
+        y = np.arange(40) % 10
+        build_conditional().fit(Convertible(X), Convertible(y), verbose=0)
+        assert build_vae().predict(Convertible(X), verbose=0).shape == X.shape
+
+    def test_is_checked(self, build_vae):
+        bad = X.astype(np.float64)
+        bad[30, 0, 0, 0] = np.nan
+        with pytest.raises(DataError, match=r"x must be finite\. Received: nan at index \[30, 0, 0, 0\]"):
+            build_vae().fit(Convertible(bad), verbose=0)
+        with pytest.raises(DataError, match=r"x must hold numbers\. Received: dtype object"):
+            build_vae().fit(Convertible(X.astype(object)), verbose=0)
+
+    def test_an_hdf5_data_set_is_checked(self, build_vae, tmp_path):
+        import h5py
+
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            good, bad = file.create_dataset("good", data=X), file.create_dataset("bad", data=255 * X)
+            build_vae().fit(good, verbose=0)
+            with pytest.raises(DataError, match="Divide pixels of 0 to 255 by 255"):
+                build_vae().fit(bad, verbose=0)
+
+
+@pytest.mark.parametrize("kind", ["sparse matrix", "sparse tensor", "ragged tensor", "iterable", "list"])
+def test_what_cannot_be_checked_is_refused_with_the_way_to_convert_it(kind, build_vae):
+    import scipy.sparse
+    import tensorflow as tf
+
+    class Batches:
+        def __iter__(self):
+            return iter([X])
+
+    data, advice = {
+        "sparse matrix": (lambda: scipy.sparse.csr_matrix(X[:, :, 0, 0]), r"\.toarray\(\)"),
+        "sparse tensor": (lambda: tf.sparse.from_dense(X), r"tf\.sparse\.to_dense"),
+        "ragged tensor": (lambda: tf.ragged.constant([[1.0], [1.0, 0.0]]), r"\.to_tensor\(\)"),
+        "iterable": (Batches, r"keras\.utils\.PyDataset, or in a generator"),
+        "list": (X.tolist, r"np\.asarray"),
+    }[kind]
+    with pytest.raises(DataError, match=f"must be an array.*Received: .*{advice}"):
+        build_vae().fit(data(), verbose=0)
+
+
+class TestGenerators:
+    def test_build_a_model_and_lose_no_batch(self, unbuilt):
+        rows = []
+
+        def batches():
+            for start in (0, 20):
+                rows.append(start)
+                yield (X[start : start + 20],)
+
+        vae = unbuilt()
+        vae.fit(batches(), steps_per_epoch=2, verbose=0)
+        assert vae.event_shape == (8, 8, 1)
+        assert rows == [0, 20]
+        assert int(vae.optimizer.iterations) == 2
+
+    def test_an_empty_one_is_refused(self, build_vae):
+        with pytest.raises(DataError, match="a generator without a batch"):
+            build_vae().fit((x for x in ()), verbose=0)
+
+
+def test_a_py_dataset_keeps_what_keras_asks_of_it(build_vae):
+    import keras
+
+    class Endless(keras.utils.PyDataset):
+        epochs = 0
+
+        @property
+        def num_batches(self):
+            return None
+
+        def __getitem__(self, index):
+            return (X[:10],)
+
+        def on_epoch_end(self):
+            self.epochs += 1
+
+    data = Endless(workers=2, max_queue_size=3)
+    build_vae().fit(data, steps_per_epoch=2, epochs=2, shuffle=False, verbose=0)
+    assert data.epochs == 2
+
+
 def test_image_data_says_what_to_give(build_vae):
     from tfpvae.data import ImageData
 
