@@ -69,7 +69,7 @@ class TestKind:
     def test_bernoulli_of_grey_data_is_neither(self, vae, digits):
         from tfpvae.evaluate import is_probability_mass
 
-        with pytest.raises(DataError, match=r"neither a probability mass nor a density.*0\.25"):
+        with pytest.raises(DataError, match=r"cross-entropy, not the likelihood of any data.*0\.25"):
             is_probability_mass(vae, digits.test * 0.25)
 
     def test_a_gaussian_is_a_density(self, linear_gaussian):
