@@ -83,5 +83,5 @@ def test_it_is_exported_and_verified(vae, tmp_path, only):
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["support"] == "interval"
     assert manifest["data_range"] == [-math.pi, math.pi]
-    assert not verify(path).findings
+    assert verify(path).findings == ()
     assert "values in [-3.14159, 3.14159]" in (path / "MODEL_CARD.md").read_text()
