@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -382,21 +383,28 @@ class TestLeftovers:
 
         return versions
 
+    @pytest.fixture
+    def here(self, versions, tmp_path):
+        """How the names of building folders begin that an export on this machine makes."""
+        with contextlib.suppress(KeyboardInterrupt), versions.publishing(tmp_path / "interrupted") as publication:
+            prefix = publication.building.name.rpartition("-")[0]
+            raise KeyboardInterrupt
+        return prefix
+
     def leave(self, directory: Path, name: str, age: float) -> str:
         (directory / name).mkdir()
         (directory / name / "saved_model.pb").write_text("half")
         os.utime(directory / name, (time.time() - age,) * 2)
         return name
 
-    def test_which_are_removed(self, bare, versions, capsys):
-        here = versions._host()
+    def test_which_are_removed(self, bare, here, capsys):
         gone = [
             self.leave(bare, ".removed-3-00000000", 0),
-            self.leave(bare, f".building-{here}-00000000", 61),
+            self.leave(bare, f"{here}-00000000", 61),
             self.leave(bare, ".building-elsewhere-00000000", 86_401),
         ]
         kept = [
-            self.leave(bare, f".building-{here}-11111111", 50),
+            self.leave(bare, f"{here}-11111111", 50),
             self.leave(bare, ".building-elsewhere-11111111", 86_000),
         ]
         self.leave(bare, ".other", 10**6)
@@ -430,12 +438,12 @@ with versions.publishing(pathlib.Path({str(bare)!r})) as version:
         os.utime(building, (time.time() - 61,) * 2)
         assert versions.remove_leftovers(bare) == ([building.name], {})
 
-    def test_without_locks_a_day_passes(self, bare, versions, monkeypatch):
+    def test_without_locks_a_day_passes(self, bare, versions, here, monkeypatch):
         def none(*arguments):
             raise OSError(95, "Operation not supported")
 
         monkeypatch.setattr(versions.fcntl, "flock", none)
-        name = self.leave(bare, f".building-{versions._host()}-00000000", 3600)
+        name = self.leave(bare, f"{here}-00000000", 3600)
         assert "there are no locks here" in versions.remove_leftovers(bare)[1][name]
         os.utime(bare / name, (time.time() - 86_401,) * 2)
         assert versions.remove_leftovers(bare) == ([name], {})

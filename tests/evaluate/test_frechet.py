@@ -90,7 +90,7 @@ def test_features_of_different_number():
     from tfpvae.evaluate import frechet_distance
 
     x = np.ones([9, 3])
-    with pytest.raises(DataError, match=r"equally many of x and y\. Received: 3 and 2"):
+    with pytest.raises(DataError, match=r"same size for x and y\. Received: 3 and 2"):
         frechet_distance(x, x[:, :2], identity)
     with pytest.raises(DataError, match="must hold examples"):
         frechet_distance(np.zeros([0, 3]), x, identity)

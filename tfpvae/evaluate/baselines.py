@@ -1,7 +1,7 @@
-"""What a VAE's log-likelihood has to beat: densities and probability masses without a latent.
+"""Baselines for the log-likelihood of a VAE: densities and probability masses without latents.
 
-All have `fit(x)`, `log_prob(x)` `[N]` in nats, `name`, and `discrete`, which says whether `log_prob` is of a
-probability mass. Examples of any shape are flattened.
+All have `fit(x)`, `log_prob(x)` `[N]` in nats, `name`, and `discrete`, which says whether `log_prob` is that of a
+probability mass. They flatten examples of any shape.
 
 [AA76] Aitchison, Aitken: Multivariate binary discrimination by the kernel method. Biometrika 63, 1976.
 [LW04] Ledoit, Wolf: A well-conditioned estimator for large-dimensional covariance matrices. JMVA 88, 2004.
@@ -19,10 +19,10 @@ from tfpvae.errors import DataError, ModelError
 from tfpvae.supports import Binary, Real, Support
 
 BANDWIDTHS: Final = np.geomspace(0.02, 2.0, 21)
-"""Where a kernel's bandwidth is looked for, in standard deviations of the data."""
+"""The bandwidths of a kernel that are tried, in standard deviations of the data."""
 
 _FLIPS: Final = np.geomspace(1e-3, 0.4, 40)
-"""Where the probability that a kernel flips a value is looked for."""
+"""The probabilities that a kernel flips a value that are tried."""
 
 _CHUNK: Final = 512
 
@@ -31,8 +31,8 @@ class Baseline:
     """log p(x) of a model without latents: abstract.
 
     Attributes:
-        name: what it is called in tables.
-        support: what data it is over.
+        name: its name in tables.
+        support: the data that it is over.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Baseline:
 
         Raises:
             DataError: x is not as `fit` wants it, or of another shape than what it was fitted to.
-            ModelError: it has not been fitted.
+            ModelError: it was not fitted.
         """
         if self._size is None:
             raise ModelError(f"{type(self).__name__} must be fitted before it has a log_prob: call fit(x).")
@@ -129,7 +129,7 @@ class GaussianMixtureDensity(Baseline):
     Args:
         num_components: K.
         covariance_type: as of `GaussianMixture`: "full", "tied", "diag" or "spherical".
-        seed: of where it starts.
+        seed: the seed of the starting values.
     """
 
     def __init__(self, num_components: int = 10, covariance_type: str = "full", seed: int = 0) -> None:
@@ -154,9 +154,9 @@ class KernelDensity(Baseline):
     """Gaussian windows around the training data: scikit-learn's `KernelDensity`.
 
     Args:
-        bandwidth: the windows' standard deviation; None takes that of `BANDWIDTHS`, times the data's standard
-            deviation, under which a tenth of the data, held out, is most probable.
-        seed: of which tenth.
+        bandwidth: the standard deviation of the windows. None tries `BANDWIDTHS` times the standard deviation of the
+            data, and takes the one under which a tenth of the data, held out, is most probable.
+        seed: chooses the tenth.
     """
 
     name = "kernel density"
@@ -188,10 +188,10 @@ class KernelDensity(Baseline):
 
 
 class FactorizedBernoulli(Baseline):
-    """Independent Bernoulli values: how often each is 1, and nothing of how they hang together.
+    """Independent Bernoulli values: how often each value is 1, and no dependence between values.
 
     Args:
-        pseudocount: added to the count of each outcome, so that what the training data never had is not impossible.
+        pseudocount: added to the count of each outcome, so that an outcome that the training data lacks is possible.
     """
 
     name = "factorised Bernoulli"
@@ -215,8 +215,8 @@ class BernoulliKernel(Baseline):
     log 1/N sum_n (1 - e)^(F - d_n) e^(d_n), d_n the number of values in which x differs from training example n.
 
     Args:
-        flip: e, above 0 and below 1/2; None takes the one under which each training example is most probable given
-            the others.
+        flip: e, above 0 and below 1/2. None takes the one under which the training examples are most probable, each
+            given the others.
     """
 
     name = "Bernoulli kernel"
@@ -248,13 +248,13 @@ class BernoulliKernel(Baseline):
         )
 
     def _distances(self, x: np.ndarray) -> np.ndarray:
-        """In how many values each example differs from each of the training data: float64 `[B, N]`."""
+        """The number of values in which each example differs from each training example: float64 `[B, N]`."""
         x = x.astype(np.float32)  # Counts up to 2^24 are exact.
         product = x @ self._train.T
         return (x.sum(axis=1)[:, None] + self._train.sum(axis=1) - 2 * product).astype(np.float64)
 
     def _log_mean(self, distance: np.ndarray, flip: float, n: int) -> np.ndarray:
-        """log of the mean over n kernels, `[B]`. The nearest is taken out of the sum, which has no other scale."""
+        """log of the mean over n kernels, `[B]`. The nearest kernel is factored out, which keeps the sum in range."""
         nearest = distance.min(axis=1)
         ratio = np.log(flip) - np.log1p(-flip)
         rest = np.log(np.exp((distance - nearest[:, None]) * ratio).sum(axis=1) / n)
@@ -282,7 +282,7 @@ def check_bandwidth(bandwidth: Any) -> float:
     """The bandwidth as a float.
 
     Raises:
-        DataError: it is no finite number above 0.
+        DataError: it is not a finite number above 0.
     """
     if isinstance(bandwidth, bool) or not np.isscalar(bandwidth) or not 0 < float(bandwidth) < np.inf:  # type: ignore[arg-type]
         raise DataError(f"bandwidth must be a finite number above 0. Received: bandwidth={bandwidth!r}")

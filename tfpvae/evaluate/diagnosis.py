@@ -1,4 +1,4 @@
-"""What is wrong with a model, in words.
+"""A diagnosis of a model in words.
 
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
 [BVV+16] Bowman, Vilnis, Vinyals et al.: Generating sentences from a continuous space. CoNLL 2016.
@@ -17,20 +17,20 @@ from tfpvae.evaluate.measure import Measurements
 from tfpvae.evaluate.rows import Mean
 
 _SIGMAS: Final = 3.0
-"""How many standard errors a difference must have to be called one."""
+"""How many standard errors a difference must exceed to count."""
 
 _LARGE: Final = 0.2
-"""How many standard deviations between examples a gap must have to be an alarm: Cohen's small effect. With enough
-examples every gap is beyond its standard errors."""
+"""How large a gap must be for an alarm, in standard deviations between examples: Cohen's small effect. With enough
+examples every gap exceeds its standard errors."""
 
 _SILENT: Final = 0.01
-"""Nats below which a latent carries nothing."""
+"""A latent whose KL is below so many nats carries no information."""
 
 _WORTHLESS: Final = 0.5
-"""Nats below which, for sure, another example's z predicts as well."""
+"""If z is worth less than so many nats, even at the upper end of its error, the decoder ignores it."""
 
 _TINY_NOISE: Final = 1e-3
-"""The likelihood's standard deviation beside the data's, below which it describes no noise."""
+"""The ratio of the likelihood's standard deviation to the data's below which the likelihood describes no noise."""
 
 
 class Level(StrEnum):
@@ -42,13 +42,13 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     """"latents", "decoder", "overfitting", "decoder overfitting", "encoder overfitting" or "noise"."""
     level: Level
     text: str
-    """What was found, and what to do about it."""
+    """The result, and what to do about it."""
 
 
 class Diagnosis(NamedTuple):
@@ -58,7 +58,7 @@ class Diagnosis(NamedTuple):
 
     @property
     def alarms(self) -> tuple[Finding, ...]:
-        """The serious ones."""
+        """The findings of the level alarm."""
         return tuple(finding for finding in self.findings if finding.level is Level.ALARM)
 
     def __str__(self) -> str:
@@ -66,14 +66,14 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(measured: Measurements) -> Diagnosis:
-    """Posterior collapse, overfitting and vanishing noise, told from what `measure` found.
+    """Looks for posterior collapse, overfitting and vanishing noise in the measurements of `measure`.
 
     ```python
     print(diagnose(measure(vae, x_test, x_train, samples=500)))
     ```
 
-    Overfitting is looked for where training data was measured too; with log p(x) as well it is told apart whose it is,
-    the decoder's or the encoder's.
+    It looks for overfitting if training data was measured too. If log p(x) was estimated as well, it says whether the
+    decoder or the encoder overfits.
     """
     findings = [_latents(measured), _decoder(measured), *_overfitting(measured)]
     if measured.noise is not None:
@@ -83,7 +83,7 @@ def diagnose(measured: Measurements) -> Diagnosis:
 
 _AGAINST_COLLAPSE: Final = (
     "Warm the KL up (tfpvae.schedules.KLWarmUp), give each latent free bits (tfpvae.objectives.FreeBits), or weaken a "
-    "decoder that can do without z."
+    "decoder that does not need z."
 )
 
 
@@ -95,7 +95,7 @@ def _latents(measured: Measurements) -> Finding:
         return Finding(
             "latents",
             Level.ALARM,
-            f"Posterior collapse: q(z|x) is the same for every x (KL {kl:.3f} nats), and z says nothing. "
+            f"Posterior collapse: q(z|x) is the same for every x (KL {kl:.3f} nats), and z carries no information. "
             f"{_AGAINST_COLLAPSE}",
         )
     if active is None:
@@ -107,14 +107,14 @@ def _latents(measured: Measurements) -> Finding:
         return Finding(
             "latents",
             Level.NOTE,
-            f"{used} The model does without the others: fewer latents would do as well, or, if more should "
-            f"be used: {_AGAINST_COLLAPSE[0].lower()}{_AGAINST_COLLAPSE[1:]}",
+            f"{used} The model does not use the others: fewer latents would be enough. To make it use more: "
+            f"{_AGAINST_COLLAPSE[0].lower()}{_AGAINST_COLLAPSE[1:]}",
         )
     return Finding("latents", Level.OK, used)
 
 
 def _decoder(measured: Measurements) -> Finding:
-    """Whether the decoder looks at z."""
+    """Whether the decoder uses z."""
     worth = measured.worth_of_latent
     if math.isnan(worth.standard_error):
         return Finding("decoder", Level.NOTE, "One example does not show whether the decoder uses z.")
@@ -127,14 +127,14 @@ def _decoder(measured: Measurements) -> Finding:
             f"{_AGAINST_COLLAPSE}",
         )
     if worth.value < error:
-        text = f"Too few examples to say whether the decoder uses z: with another's, x is {worth} nats less probable."
+        text = f"Too few examples to say whether the decoder uses z: with another z, x is {worth} nats less likely."
         return Finding("decoder", Level.NOTE, text)
-    text = f"The decoder uses z: with another example's, x is {worth.value:.1f} nats less probable."
+    text = f"The decoder uses z: with another example's z, x is {worth.value:.1f} nats less likely."
     return Finding("decoder", Level.OK, text)
 
 
 def _overfitting(measured: Measurements) -> list[Finding]:
-    """The gap between training and test data, and whose it is [WBSG17, CLD18]."""
+    """The gap between training and test data, and whether decoder or encoder causes it [WBSG17, CLD18]."""
     if measured.train_elbo is None:
         return []
     gap = _difference(measured.train_elbo, measured.elbo)
@@ -142,10 +142,10 @@ def _overfitting(measured: Measurements) -> list[Finding]:
     text = (
         f"The ELBO of training data is {gap} nats above that of test data"
         + {
-            Level.OK: ": no more than chance gives.",
-            Level.NOTE: ": beyond chance, but small beside the difference between examples.",
-            Level.ALARM: ", much beyond chance. Stop earlier (keras.callbacks.EarlyStopping on val_elbo), use smaller "
-            "networks or more data, or draw binary images afresh in each epoch.",
+            Level.OK: ": chance explains it.",
+            Level.NOTE: ": more than chance, but small beside the differences between examples.",
+            Level.ALARM: ", much more than chance. Stop training earlier (keras.callbacks.EarlyStopping on val_elbo), "
+            "use smaller networks or more data, or draw binary images afresh in each epoch.",
         }[level]
     )
     findings = [Finding("overfitting", level, text)]
@@ -161,7 +161,7 @@ def _overfitting(measured: Measurements) -> list[Finding]:
             + {
                 Level.OK: "the generative model, decoder and prior, does not overfit.",
                 Level.NOTE: "the generative model, decoder and prior, overfits a little.",
-                Level.ALARM: "the generative model, decoder and prior, earlier.",
+                Level.ALARM: "the generative model, decoder and prior, overfits. Stop training earlier.",
             }[level],
         )
     )
@@ -173,13 +173,13 @@ def _overfitting(measured: Measurements) -> list[Finding]:
         Finding(
             "encoder overfitting",
             level,
-            f"The ELBO is {measured.inference_gap.value:.2f} nats below log p(x), on training data "
-            f"{measured.train_inference_gap.value:.2f}: "
+            f"The ELBO is {measured.inference_gap.value:.2f} nats below log p(x), and "
+            f"{measured.train_inference_gap.value:.2f} on training data: "
             + {
-                Level.OK: "the encoder finds the posterior of new examples as well.",
+                Level.OK: "the encoder finds the posterior of new examples equally well.",
                 Level.NOTE: "the encoder finds the posterior of new examples a little worse.",
-                Level.ALARM: "the encoder does not find the posterior of new examples, whose log p(x) is better than "
-                "the ELBO says. Use a smaller encoder, or train it on noisier inputs.",
+                Level.ALARM: "the encoder does not find the posterior of new examples. Their log p(x) is better than "
+                "the ELBO suggests. Use a smaller encoder, or train it on noisier inputs.",
             }[level],
         )
     )
@@ -187,7 +187,7 @@ def _overfitting(measured: Measurements) -> list[Finding]:
 
 
 def _noise(measured: Measurements) -> Finding:
-    """Whether a density grows by noise that vanishes [DW19]."""
+    """Whether the density grows because the noise vanishes [DW19]."""
     noise = measured.noise
     assert noise is not None
     smallest = f"{noise.smallest:.3g}"
@@ -195,23 +195,23 @@ def _noise(measured: Measurements) -> Finding:
         return Finding(
             "noise",
             Level.ALARM,
-            f"The likelihood's standard deviation has fallen to {smallest}, next to nothing beside the data's "
-            f"{noise.data_stddev:.3g}: x has values without noise, whose density has no bound. The likelihood says "
-            "little then. Bound the scale from below, add noise of the size of a quantisation step, or use a discrete "
-            "likelihood. If samples are worse than reconstructions, a second VAE over z mends it (TwoStageVAE).",
+            f"The likelihood's standard deviation has fallen to {smallest}, where that of the data is "
+            f"{noise.data_stddev:.3g}: x has values without noise, whose density has no bound. The likelihood then "
+            "means little. Bound the scale from below, add noise of the size of a quantisation step, or use a discrete "
+            "likelihood. If samples are worse than reconstructions, train a second VAE over z (TwoStageVAE).",
         )
     if 0.05 < noise.share_at_smallest < 1:
         return Finding(
             "noise",
             Level.NOTE,
-            f"{noise.share_at_smallest:.0%} of the values have the smallest standard deviation there is, {smallest}: "
-            "it lies at its lower bound, and the density of these values is set by that bound.",
+            f"{noise.share_at_smallest:.0%} of the values have the smallest standard deviation, {smallest}: it is at "
+            "its lower bound, which determines the density of these values.",
         )
     return Finding("noise", Level.OK, f"The likelihood's smallest standard deviation is {smallest}.")
 
 
 def _difference(a: Mean, b: Mean) -> Mean:
-    """a - b, of independent means."""
+    """The difference a - b of independent means."""
     return Mean(a.value - b.value, math.hypot(a.standard_error, b.standard_error))
 
 

@@ -16,16 +16,16 @@ from tfpvae.evaluate.rows import Mean, mean_of
 
 
 class ParzenLogLikelihood(NamedTuple):
-    """A Parzen-window estimate, and by what window."""
+    """A Parzen-window estimate, and the bandwidth of its windows."""
 
     log_likelihood: np.ndarray
     """The log-density of each example under the windows, float64 `[N]`, in nats."""
     bandwidth: float
-    """The windows' standard deviation, in the unit of x."""
+    """The standard deviation of the windows, in the unit of x."""
 
     @property
     def mean(self) -> Mean:
-        """Over the examples."""
+        """The mean over the examples."""
         return mean_of(self.log_likelihood)
 
 
@@ -34,16 +34,16 @@ def parzen_log_likelihood(
 ) -> ParzenLogLikelihood:
     """log 1/S sum_s N(x; x_s, h^2 I): the log-density of data under Gaussian windows around a model's samples.
 
-    **Its known weakness** [TOB16, sections 3.2 and 4]. It is not the model's log-likelihood, nor near it in more than a
-    few dimensions: for 6x6 pixels a million samples leave it tens of nats too low, and it ranks models wrongly - the
-    centroids of k-means score above true samples of the data, and a model that repeats its training images scores high.
-    It is here because papers report it. To rank models with a likelihood use `importance_log_marginal`.
+    **Its known weakness** [TOB16, sections 3.2 and 4]. It is not the model's log-likelihood, nor close to it in more
+    than a few dimensions: for 6x6 pixels and a million samples it is still tens of nats too low. It also ranks models
+    wrongly: the centroids of k-means score above true samples of the data, and a model that repeats its training images
+    scores high. It is here because papers report it. To rank models with a likelihood, use `importance_log_marginal`.
 
     Args:
         samples: a model's samples, `[S, *event_shape]`.
         x: `[N, *event_shape]`.
-        bandwidth: h, the windows' standard deviation; None takes that of `BANDWIDTHS`, times the samples' standard
-            deviation, under which `validation` is most probable.
+        bandwidth: h, the standard deviation of the windows. None tries `BANDWIDTHS` times the standard deviation of the
+            samples, and takes the one under which `validation` is most probable.
         validation: data to choose the bandwidth by, `[M, *event_shape]`; not the data that is measured.
 
     Raises:
