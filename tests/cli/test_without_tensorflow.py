@@ -82,6 +82,7 @@ MISTAKES = [
     ("evaluate {tmp}/notes", "is no run"),
     ("evaluate {tmp}/unfinished", "holds no model yet"),
     ("evaluate {tmp}/damaged", "is damaged"),
+    ("evaluate {tmp}/moved", "gone.npz', which does not exist"),
     ("evaluate {tmp}/run --images 0", "images must be an integer"),
     ("evaluate {tmp}/run --samples -1", "samples must be an integer"),
     ("evaluate {tmp}/run --report {tmp}/notes", "holds no report"),
@@ -111,15 +112,17 @@ MISTAKES = [
 def answers(tmp_path_factory) -> dict[str, tuple[Answer, str]]:
     """By mistake, what the command line answers and the words that are expected. All ran in one process."""
     tmp = tmp_path_factory.mktemp("mistakes")
-    for folder in ("notes", "demo/run", "run", "unfinished", "damaged"):
+    for folder in ("notes", "demo/run", "run", "moved", "unfinished", "damaged"):
         (tmp / folder).mkdir(parents=True)
     for folder in ("notes", "demo/run"):
         (tmp / folder / "todo.txt").write_text("buy milk")
-    for folder in ("run", "unfinished", "damaged"):
-        settings = {"train": {"data": "digits"}, "data": {"image_shape": [8, 8, 1]}}
+    for folder in ("run", "moved", "unfinished", "damaged"):
+        data = str(tmp / "gone.npz") if folder == "moved" else "digits"
+        settings = {"train": {"data": data}, "data": {"image_shape": [8, 8, 1]}}
         (tmp / folder / "config.json").write_text(json.dumps(settings))
-    with zipfile.ZipFile(tmp / "run" / "model.keras", "w") as archive:
-        archive.writestr("metadata.json", "{}")
+    for folder in ("run", "moved"):
+        with zipfile.ZipFile(tmp / folder / "model.keras", "w") as archive:
+            archive.writestr("metadata.json", "{}")
     (tmp / "damaged" / "model.keras").write_text("no archive")
     (tmp / "unknown.toml").write_text("savedmodel = false\n")
     shutil.copytree(GOLDEN, tmp / "models" / "digits" / "1")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfpvae.cli.parsing import Commands, add_command, add_json
 from tfpvae.cli.terminal import Steps, load_tensorflow, no_steps
+from tfpvae.data import check_source
 from tfpvae.errors import RunError
 from tfpvae.files import local_path
 from tfpvae.training.run import check_measurement, open_run
@@ -33,13 +34,15 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Checks the run, the counts and the report's directory, then measures.
+    """Checks the run, its data's name or path, the counts and the report's directory, then measures.
 
     Raises:
+        DataError: the run's data is not there any more, or cannot be used.
         RunError: there is no run with a model, a count is wrong, or the report's directory is not free.
     """
     opened = open_run(options.run_dir)
     opened.check_model()
+    check_source(opened.config.data)
     check_measurement(options.samples, options.images, options.report, options.overwrite)
 
     load_tensorflow("tfpvae evaluate")

@@ -12,6 +12,7 @@ from tfpvae.cli.parsing import Commands, add_command
 from tfpvae.cli.terminal import Steps, load_tensorflow
 from tfpvae.errors import ExportError
 from tfpvae.export.profile import Profile
+from tfpvae.export.repository import LAYOUTS
 from tfpvae.export.repository.versions import check_version
 from tfpvae.files import local_path
 from tfpvae.signatures import graph_file
@@ -30,7 +31,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--version", type=int, metavar="N", help="the version; by default the next free number")
     parser.add_argument(
         "--layout",
-        choices=("openvino", "triton"),
+        choices=LAYOUTS,
         help="for a server without signatures: each ONNX graph as a servable of its own, MODELS/NAME_decode and so on",
     )
     parser.add_argument("--profile", metavar="FILE", help="a TOML file that says what to write; see export/")

@@ -1,7 +1,7 @@
 """Baselines for the log-likelihood of a VAE: densities and probability masses without latents.
 
-All have `fit(x)`, `log_prob(x)` `[N]` in nats, `name`, and `discrete`, which says whether `log_prob` is that of a
-probability mass. They flatten examples of any shape.
+All have `fit(x)`, `log_prob(x)` `[N]` in nats, `name`, the `support` of x, and `discrete`, which says whether
+`log_prob` is that of a probability mass. They flatten examples of any shape.
 
 [AA76] Aitchison, Aitken: Multivariate binary discrimination by the kernel method. Biometrika 63, 1976.
 [LW04] Ledoit, Wolf: A well-conditioned estimator for large-dimensional covariance matrices. JMVA 88, 2004.

@@ -34,14 +34,13 @@ from tfpvae.export.endpoints import endpoints, example_inputs
 from tfpvae.export.exporter import export_model
 from tfpvae.export.parity import BATCH_SIZES, Example, compare, example
 from tfpvae.export.profile import Profile
+from tfpvae.export.repository import LAYOUTS
 from tfpvae.export.repository.model_config import replace_text
 from tfpvae.export.repository.versions import publishing, versions
 from tfpvae.files import local_path
 from tfpvae.manifest import SignatureEntry, read_manifest
 from tfpvae.models import VAE, ConditionalDensity
 from tfpvae.signatures import ONNX_DIRECTORY, Run, graph_of
-
-LAYOUTS: Final = ("openvino", "triton")
 
 MAX_BATCH_SIZE: Final = 64
 """The rows that Triton computes at once at most; it joins requests up to there."""
