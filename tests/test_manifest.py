@@ -11,6 +11,7 @@ import pytest
 
 from tfpvae.errors import ExportError, ManifestError
 from tfpvae.manifest import MANIFEST, MANIFEST_FORMAT, Condition, parse_manifest, read_manifest, write_manifest
+from tfpvae.supports import Binary
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -22,11 +23,12 @@ def old() -> dict:
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "conditional"])
-def test_format_1_is_read_whole(name):
+def test_format_1_is_read(name):
     content = json.loads((GOLDENS / name / "1" / MANIFEST).read_text(encoding="utf-8"))
     manifest = read_manifest(GOLDENS / name / "1")
     assert manifest.format == 1
-    assert manifest.missing == ()
+    assert manifest.missing == ("support_parameters",)
+    assert manifest.data_support == Binary()  # By its name.
     assert manifest.class_name == content["class"]
     assert manifest.files == content["files"]
     assert tuple(manifest.signatures) == tuple(content["signatures"]) == manifest.held("saved_model")
@@ -42,13 +44,13 @@ def test_what_format_1_may_lack_has_a_default_and_is_named(old):
     for key in ("reduced", "recommended", "files", "no_litert", "no_onnx"):
         del old[key]
     manifest = parse_manifest(old)
-    assert manifest.missing == ("reduced", "recommended")
+    assert set(manifest.missing) == {"support_parameters", "reduced", "recommended"}
     assert manifest.reduced == ()
     assert set(manifest.targets) == {"saved_model"}
 
 
 def test_what_is_written_is_read_again(tmp_path, old):
-    manifest = dataclasses.replace(parse_manifest(old), format=MANIFEST_FORMAT)
+    manifest = dataclasses.replace(parse_manifest(old), format=MANIFEST_FORMAT, missing=())
     write_manifest(manifest, tmp_path)
     assert read_manifest(tmp_path) == manifest
     assert manifest.condition == Condition("int64", (None,), 10)
