@@ -94,7 +94,7 @@ def calls(vae: VAE, version: Path, signature: str, threads: int) -> dict[str, Ca
         in_graph = tf.function(lambda z: vae.decode(z).mean(), autograph=False)
         ways["tf.function"] = lambda inputs: in_graph(tf.constant(inputs["z"])).numpy()
     else:
-        drawn = tf.function(lambda seed: sampling.sample_mean(vae, seed), autograph=False)
+        drawn = tf.function(lambda seed: sampling.sample_mean(vae, {"seed": seed})["mean"], autograph=False)
         ways["tf.function"] = lambda inputs: drawn(tf.constant(inputs["seed"])).numpy()
     function = loaded.signatures[signature]
 

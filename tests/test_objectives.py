@@ -53,11 +53,14 @@ def test_the_elbo_bounds_the_log_marginal_and_an_exact_posterior_meets_it():
         def __init__(self, shift):
             self.shift = shift
 
-        def posterior(self, x, training=False):
-            return tfd.MultivariateNormalDiag(0.4 * x + self.shift, np.float32([np.sqrt(0.2)]))
+        def posterior(self, batch, training=False):
+            return tfd.MultivariateNormalDiag(0.4 * batch.x + self.shift, np.float32([np.sqrt(0.2)]))
 
-        def likelihood(self, z, training=False):
-            return tfd.Independent(tfd.Normal(2.0 * z, 1.0), 1)
+        def prior_distribution(self, y=None, training=False):
+            return self.prior.distribution()
+
+        def likelihood(self, latents, training=False):
+            return tfd.Independent(tfd.Normal(2.0 * latents.z, 1.0), 1)
 
     draws = 4000
     many = tf.constant(np.repeat(x, draws, axis=0))

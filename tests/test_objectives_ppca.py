@@ -76,6 +76,7 @@ def tensors(ppca: Ppca, prior=None):
     import tensorflow as tf
     import tensorflow_probability as tfp
 
+    from tfpvae.batch import Batch, Latents
     from tfpvae.priors import StandardNormal
 
     tfd = tfp.distributions
@@ -87,11 +88,15 @@ def tensors(ppca: Ppca, prior=None):
             self.prior = prior or StandardNormal(ppca.latents)
             self.shift = tf.Variable(np.full(ppca.latents, ppca.move, np.float32))
 
-        def posterior(self, x, training=False):
-            loc = tf.matmul(x - mu, matrix, transpose_b=True) + self.shift
+        def prior_distribution(self, y=None, training=False):
+            return self.prior.distribution()
+
+        def posterior(self, batch, training=False):
+            loc = tf.matmul(Batch.of(batch).x - mu, matrix, transpose_b=True) + self.shift
             return tfd.MultivariateNormalTriL(loc, tf.constant(scale))
 
-        def likelihood(self, z, training=False):
+        def likelihood(self, latents, training=False):
+            z = Latents.of(latents).z
             assert z.shape.rank == 2  # As decoders have it.
             return tfd.Independent(tfd.Normal(tf.matmul(z, W, transpose_b=True) + mu, np.float32(ppca.sigma)), 1)
 

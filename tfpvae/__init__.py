@@ -13,7 +13,14 @@ from tfpvae._registry import register_with_keras
 if TYPE_CHECKING:
     from tfpvae import client, data, edge, evaluate, layers, objectives, priors, schedules, training
     from tfpvae.export import export_model
-    from tfpvae.models import VAE, ConditionalDensity, ConditionalVAE, HierarchicalVAE, TwoStageVAE
+    from tfpvae.models import (
+        VAE,
+        ConditionalDensity,
+        ConditionalVAE,
+        HierarchicalVAE,
+        LatentVariableModel,
+        TwoStageVAE,
+    )
 
 __version__ = "0.1.0"
 
@@ -22,6 +29,7 @@ __all__ = [
     "ConditionalDensity",
     "ConditionalVAE",
     "HierarchicalVAE",
+    "LatentVariableModel",
     "TwoStageVAE",
     "__version__",
     "client",
@@ -42,6 +50,7 @@ _NAMES: dict[str, tuple[str, str | None]] = {
     "ConditionalDensity": ("tfpvae.models", "ConditionalDensity"),
     "ConditionalVAE": ("tfpvae.models", "ConditionalVAE"),
     "HierarchicalVAE": ("tfpvae.models", "HierarchicalVAE"),
+    "LatentVariableModel": ("tfpvae.models", "LatentVariableModel"),
     "TwoStageVAE": ("tfpvae.models", "TwoStageVAE"),
     "VAE": ("tfpvae.models", "VAE"),
     "export_model": ("tfpvae.export", "export_model"),

@@ -217,16 +217,22 @@ class TestBoth:
 
         from tfpvae import VAE
 
-        likelihood, encode = VAE.likelihood, VAE.encode
+        likelihood, posterior = VAE.likelihood, VAE.posterior
         decoded, encoded = [], []
 
-        def spy(self, z, training=False):
-            count = tf.numpy_function(lambda n: decoded.append(int(n)) or np.int32(n), [tf.shape(z)[0]], tf.int32)
+        def spy(self, latents, training=False):
+            rows = tf.shape(latents.z)[0]
+            count = tf.numpy_function(lambda n: decoded.append(int(n)) or np.int32(n), [rows], tf.int32)
             with tf.control_dependencies([count]):
-                return likelihood(self, tf.identity(z), training)
+                return likelihood(self, latents._replace(z=tf.identity(latents.z)), training)
+
+        def spy_on_posterior(self, batch, training=False):
+            if batch.x.shape[0] != 1:  # One row of zeros tells what q looks like.
+                encoded.append(len(batch.x))
+            return posterior(self, batch, training)
 
         monkeypatch.setattr(VAE, "likelihood", spy)
-        monkeypatch.setattr(VAE, "encode", lambda self, x: encoded.append(len(x)) or encode(self, x))
+        monkeypatch.setattr(VAE, "posterior", spy_on_posterior)
         done: list[int] = []
         estimate(wide.vae, wide.x[:10], samples=23, batch_size=4, chunk_size=5, progress=done.append)
         assert decoded == [20, 20, 20, 20, 12] * 2 + [10, 10, 10, 10, 6]

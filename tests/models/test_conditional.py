@@ -68,10 +68,11 @@ class TestTheLoss:
     def test_of_k_draws_gives_each_row_its_own_y(self, trained, digits, labels):
         import tensorflow as tf
 
+        from tfpvae.batch import Batch
         from tfpvae.objectives import iwae
 
         x, y, seed = tf.constant(digits.test[:5]), labels.test[:5], tf.constant([3, 4])
-        terms = iwae(trained.given(y), x, 7, seed)
+        terms = iwae(trained, Batch(x, y), 7, seed)
         q = trained.encoder(both(x, y))
         weights = []
         for z in q.sample(7, seed=seed):
@@ -205,15 +206,17 @@ class TestCalls:
         np.testing.assert_array_equal(whole, one_by_one)
 
     def test_the_pure_functions(self, trained, digits, labels):
+        from tfpvae.batch import Batch, Latents
+
         x, y = digits.test[:3], labels.test[:3]
-        np.testing.assert_allclose(trained.posterior(x, y).mean(), trained.encode(x, y).mean())
+        np.testing.assert_allclose(trained.posterior(Batch(x, y)).mean(), trained.encode(x, y).mean())
         z = trained.sample_latent(3, seed=1)
-        np.testing.assert_allclose(trained.likelihood(z, y).mean(), trained.decode(z, y).mean())
+        np.testing.assert_allclose(trained.likelihood(Latents(z, y)).mean(), trained.decode(z, y).mean())
         np.testing.assert_allclose(trained.sample_mean(3, seed=1, y=y), trained.decode(z, y).mean(), atol=1e-6)
         assert trained([x, y]).event_shape == (8, 8, 1)
 
     def test_a_label_outside_the_classes_is_no_class_where_nothing_can_be_refused(self, trained):
-        seen = trained.given(np.array([-1, 0, 9, 10])).y
+        seen = trained.condition_tensor(np.array([-1, 0, 9, 10]))
         np.testing.assert_array_equal(seen, np.eye(12)[[0, 1, 10, 11], 1:11])
 
 
@@ -376,8 +379,13 @@ class TestMistakes:
             call(trained, digits.test[:2])
 
     def test_a_plain_vae_takes_no_y(self, vae, digits):
-        with pytest.raises(TypeError, match="y"):
-            vae.sample(2, y=1)
+        for call in (
+            lambda: vae.sample(2, y=1),
+            lambda: vae.encode(digits.test[:2], 1),
+            lambda: vae.score(digits.test, 1),
+        ):
+            with pytest.raises(ModelError, match="VAE takes no y"):
+                call()
         with pytest.raises(ModelError, match="no targets"):
             vae.fit(digits.test, np.zeros(len(digits.test)))
 

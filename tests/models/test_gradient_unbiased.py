@@ -41,8 +41,9 @@ def with_noise_of_its_own():
     mix = np.random.default_rng(1).normal(size=(EVENT, LATENT)).astype(np.float32)
 
     class Fixed(tfpvae.VAE):
-        def posterior(self, x, training=False):
-            q = super().posterior(x, training)
+        def posterior(self, batch, training=False):
+            x = batch.x
+            q = super().posterior(batch, training).tensor_distribution
 
             def sample(sample_shape=(), seed=None):
                 z = q.loc + q.stddev() * 1.4 * tf.sin(30.0 * x @ mix)

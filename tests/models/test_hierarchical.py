@@ -432,10 +432,10 @@ def test_what_x_alone_decides_is_computed_once_for_all_draws(digits):
     model = build("down", posteriors={**parts["posteriors"], "z1": network})
     images = digits.test[:5]
     named = model.encode(images).named_parameters
-    assert {name for name in named if "given" in name} == {"given_x_z1", "given_x_z1_2"}
-    shapes = sorted(named[name].shape[1] for name in named if "given" in name)
+    assert {name for name in named if "features" in name} == {"x_features_z1", "x_features_z1_2"}
+    shapes = sorted(named[name].shape[1] for name in named if "features" in name)
     assert shapes == [1, 6]
-    (six,) = (named[name] for name in ("given_x_z1", "given_x_z1_2") if named[name].shape[1] == 6)
+    (six,) = (named[name] for name in ("x_features_z1", "x_features_z1_2") if named[name].shape[1] == 6)
     np.testing.assert_allclose(six, of_x(images.reshape(5, 64)), atol=1e-6)
 
     # The same density as by the whole network.

@@ -332,7 +332,7 @@ class TestErrors:
         import tfpvae
 
         parts = dict(zip(("first", "second"), stages(hidden=2), strict=True)) | {role: "vae"}
-        with pytest.raises(ModelError, match=f"{role} must be a tfpvae.VAE. Received: str"):
+        with pytest.raises(ModelError, match=f"{role} must be a model with latents, such as a VAE. Received: str"):
             tfpvae.TwoStageVAE(**parts)
 
     def test_the_same_twice(self):

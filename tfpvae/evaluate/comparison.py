@@ -11,7 +11,7 @@ from tfpvae.errors import ModelError
 from tfpvae.evaluate.log_marginal import importance_log_marginal
 from tfpvae.evaluate.rates import is_probability_mass
 from tfpvae.evaluate.rows import Mean, mean_of
-from tfpvae.models import VAE, ConditionalVAE
+from tfpvae.models import LatentVariableModel
 from tfpvae.random.seeds import Seeds
 
 
@@ -71,7 +71,7 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    models: Sequence[VAE | LogProbModel],
+    models: Sequence[LatentVariableModel | LogProbModel],
     x: Any,
     samples: int = 1000,
     seed: Seeds = 0,
@@ -125,9 +125,9 @@ def compare(
     return Comparison(tuple(entries), kinds[0][1], len(values[0]))
 
 
-def _is_vae(model: VAE | LogProbModel) -> TypeGuard[VAE]:
-    return hasattr(model, "posterior")
+def _is_vae(model: LatentVariableModel | LogProbModel) -> TypeGuard[LatentVariableModel]:
+    return isinstance(model, LatentVariableModel)
 
 
-def _condition(model: VAE, y: Any) -> Any:
-    return y if isinstance(model, ConditionalVAE) else None
+def _condition(model: LatentVariableModel, y: Any) -> Any:
+    return y if model.takes_condition else None

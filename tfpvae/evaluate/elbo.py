@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpvae.models import VAE, sampling
+from tfpvae.batch import Batch
+from tfpvae.models import LatentVariableModel, sampling
 from tfpvae.random.seeds import seeds_for
 
 
 def mean_score(
-    vae: VAE, dataset: tf.data.Dataset, seed: int = 0, progress: Callable[[int], None] = lambda done: None
+    vae: LatentVariableModel,
+    dataset: tf.data.Dataset,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
     """The means of `vae.score` over a data set: row i of it draws its z by seed + i, so the batch size plays no part.
 
@@ -26,13 +31,17 @@ def mean_score(
     Returns:
         `elbo`, `log_likelihood` and `kl`, in nats per row, and `n`, the number of rows.
     """
-    score = tf.function(lambda x, y, seeds: sampling.score(vae.given(y), x, seeds), reduce_retracing=True)
+
+    @functools.partial(tf.function, reduce_retracing=True)
+    def score(batch: Batch, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+        return sampling.score(vae, batch.inputs() | {"seed": seeds})
+
     rows: dict[str, list[np.ndarray]] = {}
     done = 0
-    for batch in dataset:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    for data in dataset:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         seeds = seeds_for(done + len(x), seed)[done:]
-        for name, values in score(x, y, tf.constant(seeds)).items():
+        for name, values in score(Batch(x, y if vae.takes_condition else None), tf.constant(seeds)).items():
             rows.setdefault(name, []).append(values.numpy())
         done += len(x)
         progress(done)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpvae.evaluate.log_marginal import LogMarginal, importance_log_marginal, monte_carlo_log_marginal
 from tfpvae.evaluate.rows import Mean, mean_of
-from tfpvae.models import VAE
+from tfpvae.models import LatentVariableModel
 from tfpvae.random.seeds import Seeds
 
 
@@ -68,7 +68,7 @@ class EstimatorComparison(NamedTuple):
 
 
 def compare_estimators(
-    vae: VAE,
+    vae: LatentVariableModel,
     x: Any,
     samples: int = 1000,
     seed: Seeds = 0,

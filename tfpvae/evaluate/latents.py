@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfpvae.batch import Batch, Latents
 from tfpvae.errors import ModelError
-from tfpvae.evaluate.rows import BATCH_SIZE, Data, checked
-from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
+from tfpvae.evaluate.rows import BATCH_SIZE, batches, checked
+from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap, wrap
 from tfpvae.layers.kl import kl_per_value
-from tfpvae.models import VAE, sampling
+from tfpvae.models import LatentVariableModel, sampling
 
 _DRAWS: Final = 64
 """Of each half, where a posterior has no mean in closed form."""
@@ -45,7 +46,7 @@ class ActiveUnits(NamedTuple):
 
 
 def active_units(
-    vae: VAE, x: Any, threshold: float = 0.01, *, y: Any = None, batch_size: int = BATCH_SIZE
+    vae: LatentVariableModel, x: Any, threshold: float = 0.01, *, y: Any = None, batch_size: int = BATCH_SIZE
 ) -> ActiveUnits:
     """The latents whose posterior mean moves with x: Var_x(E_q[z_d]) > threshold [BGS16, section 5].
 
@@ -74,11 +75,11 @@ def active_units(
     return ActiveUnits((first * second).sum(axis=0) / (means.shape[1] - 1), threshold)
 
 
-def posterior_means(vae: VAE, data: Data, batch_size: int = BATCH_SIZE) -> np.ndarray:
+def posterior_means(vae: LatentVariableModel, data: Batch, batch_size: int = BATCH_SIZE) -> np.ndarray:
     """E_q[z] of each row, or two independent estimates of it where it has no closed form: float64 `[2, N, D]`."""
     found = []
-    for _, x, given in data.batches(vae, batch_size):
-        rv = vae.given(**given).encode(x)
+    for _, batch in batches(data, vae, batch_size):
+        rv = wrap(vae.posterior(batch))
         try:
             mean = sampling.mean(rv)
             found.append(np.stack([mean, mean]))
@@ -88,7 +89,7 @@ def posterior_means(vae: VAE, data: Data, batch_size: int = BATCH_SIZE) -> np.nd
     return np.concatenate(found, axis=1).astype(np.float64)
 
 
-def kl_per_latent(vae: VAE, x: Any, *, y: Any = None, batch_size: int = BATCH_SIZE) -> np.ndarray:
+def kl_per_latent(vae: LatentVariableModel, x: Any, *, y: Any = None, batch_size: int = BATCH_SIZE) -> np.ndarray:
     """KL(q(z_d given x) || p(z_d)) of each latent, its mean over x: float64 `[D]`, in nats. It sums to the whole KL.
 
     Exact, and only there: for a Gaussian q and a Gaussian p(z) whose latents are independent. Otherwise the KL is no
@@ -105,8 +106,8 @@ def kl_per_latent(vae: VAE, x: Any, *, y: Any = None, batch_size: int = BATCH_SI
         ModelError: posterior or prior is no Gaussian with independent latents.
     """
     total, data = 0.0, checked(vae, x, y)
-    for _, batch, given in data.batches(vae, batch_size):
-        q, p = vae.given(**given).encode(batch).tensor_distribution, vae.prior.distribution()
+    for _, batch in batches(data, vae, batch_size):
+        q, p = unwrap(vae.posterior(batch)), unwrap(vae.prior_distribution(batch.y))
         values = kl_per_value(q, p)
         if values is None:
             raise ModelError(
@@ -144,7 +145,7 @@ class ManifoldDimension(NamedTuple):
 
 
 def manifold_dimension(
-    vae: VAE, x: Any, threshold: float = 0.25, *, y: Any = None, batch_size: int = BATCH_SIZE
+    vae: LatentVariableModel, x: Any, threshold: float = 0.25, *, y: Any = None, batch_size: int = BATCH_SIZE
 ) -> ManifoldDimension:
     """The dimension of the manifold that x lies near: how many latents the posterior pins down [DW19, section 3].
 
@@ -167,13 +168,13 @@ def manifold_dimension(
         ModelError: posterior or prior has no variance in closed form.
     """
     data, total = checked(vae, x, y), 0.0
-    for _, batch, given in data.batches(vae, batch_size):
-        model = vae.given(**given)
-        rv = model.encode(batch)
-        total = total + _variance(rv.tensor_distribution, "posterior").sum(axis=0)
-    gamma = _shared_scale(model.decode(sampling.mean(rv)))
+    for _, batch in batches(data, vae, batch_size):
+        rv = wrap(vae.posterior(batch))
+        prior_variance = _variance(unwrap(vae.prior_distribution(batch.y)), "prior")
+        total = total + (_variance(rv.tensor_distribution, "posterior") / prior_variance).sum(axis=0)
+    gamma = _shared_scale(wrap(vae.likelihood(Latents(sampling.mean(rv), batch.y))))
     return ManifoldDimension(
-        variances=total / len(data.x) / _variance(vae.prior.distribution(), "prior"),
+        variances=np.asarray(total / len(data.x)),
         threshold=threshold,
         gamma=None if gamma is None else gamma**2,
     )

@@ -22,10 +22,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfpvae.batch import Batch
 from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
-from tfpvae.evaluate.rows import Data, checked
-from tfpvae.models import VAE, networks, sampling
+from tfpvae.evaluate.rows import batches, checked
+from tfpvae.layers.distribution_tensor import wrap
+from tfpvae.models import LatentVariableModel, networks, sampling
 from tfpvae.models.feeding import warn_of_grey
 from tfpvae.objectives import log_joint, log_likelihood
 from tfpvae.random.numpy import key_of, threefry2x32, uniform
@@ -35,9 +37,11 @@ _BATCH_SIZE: Final = 32
 _CHUNK_SIZE: Final = 32
 """32 x 32 latents at once: enough to keep a dense decoder's matrix products busy, few enough to stay near the cache."""
 
-# `(x, y, uniforms)` of a batch of rows and a chunk of draws, `[B, *event_shape]`, `{"y": [B, ...]}` or `{}`, and
-# `[k, B, num_uniforms]`, to their log weights `[k, B]`.
-_LogWeights = Callable[[tf.Tensor, dict[str, tf.Tensor], tf.Tensor], tf.Tensor]
+_Tensors = list[tf.Tensor]
+"""A batch as a list, `[x]` or `[x, y]`: a `tf.function` with a signature takes no None."""
+
+_LogWeights = Callable[[_Tensors, tf.Tensor], tf.Tensor]
+"""The log weights `[k, B]` of a batch of rows and a chunk of draws, whose uniforms are `[k, B, num_uniforms]`."""
 
 
 class LogMarginal(NamedTuple):
@@ -60,7 +64,7 @@ class LogMarginal(NamedTuple):
 
 
 def importance_log_marginal(
-    vae: VAE,
+    vae: LatentVariableModel,
     x: Any,
     samples: int = 5000,
     seed: Seeds = 0,
@@ -95,7 +99,8 @@ def importance_log_marginal(
             the encoder's layer cannot be drawn by seed.
     """
     data, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
-    rv = networks.probe(vae.given(**data.first(1).y).encoder, vae.event_shape, "encoder")
+    zeros = tf.zeros([1, *vae.event_shape], vae.variable_dtype)
+    rv = networks.probe(lambda: vae.posterior(Batch(zeros, data.rows(slice(1)).y)), "posterior")
     layer, of_one_row = rv.layer, rv.named_parameters
     if layer is None or of_one_row is None or layer.num_uniforms is None:
         name = "DistributionLambda" if layer is None else type(layer).__name__
@@ -107,24 +112,22 @@ def importance_log_marginal(
     of_q = {name: _any_rows(value) for name, value in of_one_row.items()}
 
     @tf.function(input_signature=[*signature, of_q])
-    def log_weights(
-        x: tf.Tensor, y: dict[str, tf.Tensor], uniforms: tf.Tensor, parameters: dict[str, tf.Tensor]
-    ) -> tf.Tensor:
+    def log_weights(batch: _Tensors, uniforms: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
         # Layers draw one latent per row: the chunk's draws are made one after the other.
         spec = tf.TensorSpec([None, vae.latent_size], uniforms.dtype)
         z = tf.map_fn(lambda u: layer.draw(parameters, u), uniforms, fn_output_signature=spec)
-        return log_joint(vae.given(**y), x, z) - layer.distribution(**parameters).log_prob(z)
+        return log_joint(vae, Batch(*batch), z) - layer.distribution(**parameters).log_prob(z)
 
-    def prepare(x: tf.Tensor, y: dict[str, tf.Tensor]) -> _LogWeights:
-        parameters = vae.given(**y).encode(x).named_parameters
-        return lambda x, y, uniforms: log_weights(x, y, uniforms, parameters)
+    def prepare(batch: Batch) -> _LogWeights:
+        parameters = wrap(vae.posterior(batch)).named_parameters
+        return lambda batch, uniforms: log_weights(batch, uniforms, parameters)
 
     stream = (layer.num_uniforms, POSTERIOR)
     return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
 
 
 def monte_carlo_log_marginal(
-    vae: VAE,
+    vae: LatentVariableModel,
     x: Any,
     samples: int = 5000,
     seed: Seeds = 0,
@@ -153,13 +156,13 @@ def monte_carlo_log_marginal(
         raise ModelError(f"Prior {type(vae.prior).__name__} cannot be drawn by seed.")
 
     @tf.function(input_signature=_signature(vae, data, num_uniforms))
-    def log_weights(x: tf.Tensor, y: dict[str, tf.Tensor], uniforms: tf.Tensor) -> tf.Tensor:
-        z = vae.sample_prior(tf.reshape(uniforms, [-1, num_uniforms]))
-        return log_likelihood(vae.given(**y), x, tf.reshape(z, [tf.shape(uniforms)[0], -1, vae.latent_size]))
+    def log_weights(batch: _Tensors, uniforms: tf.Tensor) -> tf.Tensor:
+        rows, k = Batch(*batch), tf.shape(uniforms)[0]
+        z = vae.sample_prior(tf.reshape(uniforms, [-1, num_uniforms]), rows.repeat(k).y)
+        return log_likelihood(vae, rows, tf.reshape(z, [k, -1, vae.latent_size]))
 
     stream = (num_uniforms, LATENT)
-    prepare = lambda x, y: log_weights  # noqa: E731
-    return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
+    return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, lambda _: log_weights, *stream)
 
 
 def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:
@@ -172,7 +175,7 @@ def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:
     return (low.astype(np.uint64) | (high.astype(np.uint64) << np.uint64(32))).view(np.int64)
 
 
-def _check(vae: VAE, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[Data, np.ndarray]:
+def _check(vae: LatentVariableModel, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[Batch, np.ndarray]:
     """The data, and the seeds of its rows, int64 `[N]`."""
     for name, count in counts.items():
         positive_integer(name, count)
@@ -181,11 +184,11 @@ def _check(vae: VAE, x: Any, y: Any, seed: Seeds, **counts: int) -> tuple[Data, 
     return data, sampling.as_seeds(len(data.x), seed).numpy()
 
 
-def _signature(vae: VAE, data: Data, num_uniforms: int) -> list[Any]:
-    """Of `(x, y, uniforms)`, with any number of rows and draws: the last batch and chunk are not traced anew."""
+def _signature(vae: LatentVariableModel, data: Batch, num_uniforms: int) -> list[Any]:
+    """Of `(batch, uniforms)`, with any number of rows and draws: the last batch and chunk are not traced anew."""
+    y = [] if data.y is None else [tf.TensorSpec([None, *data.y.shape[1:]], data.y.dtype)]
     return [
-        tf.TensorSpec([None, *vae.event_shape], vae.variable_dtype),
-        {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in data.y.items()},
+        [tf.TensorSpec([None, *vae.event_shape], vae.variable_dtype), *y],
         tf.TensorSpec([None, None, num_uniforms], tf.float32),
     ]
 
@@ -197,26 +200,27 @@ def _any_rows(parameter: tf.Tensor) -> tf.TensorSpec:
 
 
 def _estimate(
-    vae: VAE,
-    data: Data,
+    vae: LatentVariableModel,
+    data: Batch,
     seeds: np.ndarray,
     samples: int,
     batch_size: int,
     chunk_size: int,
     progress: Callable[[int], None],
-    prepare: Callable[[tf.Tensor, dict[str, tf.Tensor]], _LogWeights],
+    prepare: Callable[[Batch], _LogWeights],
     num_uniforms: int,
     stream: int,
 ) -> LogMarginal:
     """The loop over batches of rows, and chunks of draws within each; `prepare` is called once for each batch."""
     log_marginal, standard_error = np.empty(len(seeds)), np.empty(len(seeds))
-    for rows, x, y in data.batches(vae, batch_size):
-        log_weights, mean = prepare(x, y), _LogMeanExp(len(seeds[rows]))
+    for rows, batch in batches(data, vae, batch_size):
+        log_weights, mean = prepare(batch), _LogMeanExp(len(seeds[rows]))
+        tensors = [tensor for tensor in batch if tensor is not None]
         for first in range(0, samples, chunk_size):
             chunk = sample_seeds(seeds[rows], first, min(chunk_size, samples - first))
             # In NumPy, whose uint32 is ten times as fast as the int64 of the exportable form; the bits are the same.
             uniforms = uniform(chunk.ravel(), num_uniforms, stream).reshape(*chunk.shape, num_uniforms)
-            mean.add(log_weights(x, y, tf.constant(uniforms)).numpy())
+            mean.add(log_weights(tensors, tf.constant(uniforms)).numpy())
         log_marginal[rows], standard_error[rows] = mean.value(), mean.standard_error()
         progress(rows.stop)
     return LogMarginal(log_marginal, standard_error, samples)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tfpvae.batch import Batch, Latents
 from tfpvae.checks import non_negative_integer
 from tfpvae.errors import DataError, ModelError
 from tfpvae.evaluate.estimators import EstimatorComparison
@@ -20,8 +21,9 @@ from tfpvae.evaluate.latents import (
 )
 from tfpvae.evaluate.log_marginal import LogMarginal, importance_log_marginal, monte_carlo_log_marginal
 from tfpvae.evaluate.rates import bits_per_dimension, is_probability_mass
-from tfpvae.evaluate.rows import BATCH_SIZE, Data, Mean, checked, mean_of, score_rows, worth_of_latent
-from tfpvae.models import VAE, sampling
+from tfpvae.evaluate.rows import BATCH_SIZE, Mean, batches, checked, mean_of, score_rows, worth_of_latent
+from tfpvae.layers.distribution_tensor import wrap
+from tfpvae.models import LatentVariableModel, sampling
 from tfpvae.random.seeds import POSTERIOR
 
 _SOME: Final = 1024
@@ -149,7 +151,7 @@ class Measurements:
 
 
 def measure(
-    vae: VAE,
+    vae: LatentVariableModel,
     x: Any,
     x_train: Any = None,
     *,
@@ -185,24 +187,22 @@ def measure(
     found: dict[str, Any] = {}
     if samples:
 
-        def log_marginal(data: Data, estimate: Callable[..., LogMarginal], what: str) -> LogMarginal:
-            return estimate(
-                vae, data.x, samples, seed, **data.y, progress=lambda done: progress(f"{what} of {done} examples")
-            )
+        def log_marginal(data: Batch, estimate: Callable[..., LogMarginal], what: str) -> LogMarginal:
+            return estimate(vae, data, samples, seed, progress=lambda done: progress(f"{what} of {done} examples"))
 
         estimated = log_marginal(data, importance_log_marginal, "log p(x)")
         found["log_marginal"] = estimated
         found["inference_gap"] = mean_of(estimated.log_marginal - scores["elbo"])
         found["estimators"] = EstimatorComparison(
             LogMarginal(estimated.log_marginal[:_FEW], estimated.standard_error[:_FEW], samples),
-            log_marginal(data.first(_FEW), monte_carlo_log_marginal, "naive Monte Carlo"),
+            log_marginal(data.rows(slice(_FEW)), monte_carlo_log_marginal, "naive Monte Carlo"),
         )
     if x_train is not None:
         train = checked(vae, x_train, y_train)
         of_train = score_rows(vae, train, seed, batch_size, lambda done: progress(f"{done} training examples"))
         found["train_elbo"] = mean_of(of_train["elbo"])
         if samples:
-            estimated = log_marginal(train.first(_TRAIN), importance_log_marginal, "training data's log p(x)")
+            estimated = log_marginal(train.rows(slice(_TRAIN)), importance_log_marginal, "training data's log p(x)")
             found["train_log_marginal"] = mean_of(estimated.log_marginal)
             found["train_inference_gap"] = mean_of(estimated.log_marginal - of_train["elbo"][:_TRAIN])
     progress("latents")
@@ -214,30 +214,30 @@ def measure(
         elbo_stddev=float(scores["elbo"].std()),
         log_likelihood=mean_of(scores["log_likelihood"]),
         kl=mean_of(scores["kl"]),
-        worth_of_latent=mean_of(worth_of_latent(vae, data.first(_SOME), seed, batch_size)),
+        worth_of_latent=mean_of(worth_of_latent(vae, data.rows(slice(_SOME)), seed, batch_size)),
         active_units=_if_defined(active_units, vae, data),
         kl_per_latent=_if_defined(kl_per_latent, vae, data),
         manifold_dimension=_if_defined(manifold_dimension, vae, data),
         discrete=_if_defined(is_probability_mass, vae, data),
-        noise=_noise(vae, data.first(_SOME), seed),
+        noise=_noise(vae, data.rows(slice(_SOME)), seed),
         **found,
     )
 
 
-def _if_defined(figure: Callable[..., Any], vae: VAE, data: Data) -> Any:
+def _if_defined(figure: Callable[..., Any], vae: LatentVariableModel, data: Batch) -> Any:
     """A figure, or None for a model or data that has none."""
     try:
-        return figure(vae, data.x, **data.y)
+        return figure(vae, data)
     except (DataError, ModelError):
         return None
 
 
-def _noise(vae: VAE, data: Data, seed: int) -> Noise | None:
+def _noise(vae: LatentVariableModel, data: Batch, seed: int) -> Noise | None:
     """Of the likelihood at z drawn as for the ELBO; None where it is no family of locations and scales."""
     scales, seeds = [], sampling.as_seeds(len(data.x), seed)
-    for rows, x, y in data.batches(vae, BATCH_SIZE):
-        model = vae.given(**y)
-        named = model.decode(sampling.draw(model.encode(x), seeds[rows], POSTERIOR)).named_parameters or {}
+    for rows, batch in batches(data, vae, BATCH_SIZE):
+        z = sampling.draw(wrap(vae.posterior(batch)), seeds[rows], POSTERIOR)
+        named = wrap(vae.likelihood(Latents(z, batch.y))).named_parameters or {}
         if "loc" not in named or "scale" not in named or named["scale"].shape.rank != named["loc"].shape.rank:
             return None
         scales.append(named["scale"].numpy())

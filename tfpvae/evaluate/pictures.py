@@ -15,7 +15,7 @@ from tfpvae.evaluate.latents import ActiveUnits, active_units, posterior_means
 from tfpvae.evaluate.rows import checked
 from tfpvae.images import grid, labelled_rows, to_uint8
 from tfpvae.layers.kl import as_gaussian
-from tfpvae.models import VAE, sampling
+from tfpvae.models import LatentVariableModel, sampling
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,17 +33,19 @@ def is_image(event_shape: Sequence[int]) -> bool:
     return len(event_shape) == 2 or (len(event_shape) == 3 and event_shape[-1] in _CHANNELS)
 
 
-def reconstructions(vae: VAE, x: np.ndarray, *, y: Any = None) -> Image.Image:
+def reconstructions(vae: LatentVariableModel, x: np.ndarray, *, y: Any = None) -> Image.Image:
     """Images `[N, H, W, C]` above their reconstructions; a conditional model's given y."""
-    return labelled_rows([("images", x), ("reconstructions", np.asarray(vae.reconstruct(x, **_given(y))))])
+    return labelled_rows([("images", x), ("reconstructions", np.asarray(vae.reconstruct(x, y)))])
 
 
-def samples(vae: VAE, n: int, seed: int = 0, *, y: Any = None) -> Image.Image:
+def samples(vae: LatentVariableModel, n: int, seed: int = 0, *, y: Any = None) -> Image.Image:
     """E[x given z] for n latents of the prior, seeds `seed` to `seed + n - 1`; a conditional model's given y."""
-    return grid(np.asarray(vae.sample_mean(n, seed=seed, **_given(y))))
+    return grid(np.asarray(vae.sample_mean(n, seed=seed, y=y)))
 
 
-def latent_traversals(vae: VAE, x: np.ndarray, steps: int = 11, latents: int = 10, *, y: Any = None) -> Image.Image:
+def latent_traversals(
+    vae: LatentVariableModel, x: np.ndarray, steps: int = 11, latents: int = 10, *, y: Any = None
+) -> Image.Image:
     """E[x given z] as one latent moves and the others stay: a row for each, the most active first.
 
     A latent moves over three standard deviations of the prior to either side where the prior is Gaussian, else over
@@ -70,7 +72,7 @@ def latent_traversals(vae: VAE, x: np.ndarray, steps: int = 11, latents: int = 1
     z = np.tile(means[0], (len(rows), steps, 1))
     for row, d in enumerate(rows):
         z[row, :, d] = loc[d] + scale[d] * deviations
-    figure, axes = _tiles(_decoded(vae, z, data.first(1).y))
+    figure, axes = _tiles(_decoded(vae, z, data.rows(slice(1)).y))
     axes.set_title("One latent moves, the others stay as in the first example")
     axes.set_xlabel(f"value of the latent, in standard deviations of {unit}")
     axes.set_xticks(range(steps), [f"{d:+.1f}" if d else "0" for d in deviations])
@@ -79,7 +81,7 @@ def latent_traversals(vae: VAE, x: np.ndarray, steps: int = 11, latents: int = 1
     return _picture(figure)
 
 
-def latent_map(vae: VAE, x: np.ndarray, labels: Any = None, *, y: Any = None) -> Image.Image:
+def latent_map(vae: LatentVariableModel, x: np.ndarray, labels: Any = None, *, y: Any = None) -> Image.Image:
     """Where examples lie in the space of z: their posterior means, coloured by label.
 
     Two latents are drawn as they are. Of more, the two most active are, and beside them the means' two principal
@@ -102,7 +104,7 @@ def latent_map(vae: VAE, x: np.ndarray, labels: Any = None, *, y: Any = None) ->
     data = checked(vae, x, y)
     if labels is not None and np.shape(labels) != (len(x),):
         raise DataError(f"labels must be one for each of {len(x)} examples. Received: shape {list(np.shape(labels))}")
-    means = posterior_means(vae, data.first(_POINTS)).mean(axis=0)
+    means = posterior_means(vae, data.rows(slice(_POINTS))).mean(axis=0)
     labels = None if labels is None else np.asarray(labels)[:_POINTS]
     if vae.latent_size == 2:
         panels = [("Posterior means of the examples", means, "$z_0$", "$z_1$")]
@@ -133,7 +135,7 @@ def latent_map(vae: VAE, x: np.ndarray, labels: Any = None, *, y: Any = None) ->
     return _picture(figure)
 
 
-def latent_grid(vae: VAE, steps: int = 15, *, y: Any = None) -> Image.Image:
+def latent_grid(vae: LatentVariableModel, steps: int = 15, *, y: Any = None) -> Image.Image:
     """E[x given z] over a grid of two latents, as far apart as the prior puts equal probability between them [KW14].
 
     Args:
@@ -145,17 +147,17 @@ def latent_grid(vae: VAE, steps: int = 15, *, y: Any = None) -> Image.Image:
         ModelError: the model is another one.
     """
     _check_images(vae)
-    prior = as_gaussian(vae.prior.distribution())
+    prior = as_gaussian(vae.prior_distribution(vae.checked_condition(y, 1)))
     if vae.latent_size != 2 or prior is None or not prior.diagonal:
         raise ModelError(
             "A grid of decoded latents needs two latents with independent Gaussians for a prior. "
             f"Received: {vae.latent_size} latents with prior {type(vae.prior).__name__}"
         )
-    loc, scale = (np.broadcast_to(t, [2]).astype(np.float64) for t in (prior.loc, prior.scale))
+    loc, scale = (np.broadcast_to(t, [1, 2])[0].astype(np.float64) for t in (prior.loc, prior.scale))
     quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / steps) for i in range(steps)])
     first, second = loc[0] + scale[0] * quantiles, loc[1] + scale[1] * quantiles[::-1]  # Upwards, as on any map.
     z = np.stack(np.meshgrid(first, second), axis=-1)
-    figure, axes = _tiles(_decoded(vae, z, _given(y)))
+    figure, axes = _tiles(_decoded(vae, z, y))
     every = slice(None, None, max(1, steps // 7))
     axes.set_title("E[x|z] at the prior's quantiles")
     axes.set_xlabel("$z_0$")
@@ -165,7 +167,7 @@ def latent_grid(vae: VAE, steps: int = 15, *, y: Any = None) -> Image.Image:
     return _picture(figure)
 
 
-def interpolations(vae: VAE, x: np.ndarray, steps: int = 11, *, y: Any = None) -> Image.Image:
+def interpolations(vae: LatentVariableModel, x: np.ndarray, steps: int = 11, *, y: Any = None) -> Image.Image:
     """From one image to the next through the latents: E[x given z] on the line between their posterior means.
 
     Args:
@@ -181,12 +183,12 @@ def interpolations(vae: VAE, x: np.ndarray, steps: int = 11, *, y: Any = None) -
     _check_images(vae)
     if len(x) < 2:
         raise DataError("x must hold at least two images to go between. Received: one")
-    data = checked(vae, x, y).first(len(x) // 2 * 2)
+    data = checked(vae, x, y).rows(slice(len(x) // 2 * 2))
     means, x = posterior_means(vae, data).mean(axis=0), data.x
-    given = {name: np.repeat(value[::2], steps, axis=0) for name, value in data.y.items()}
+    of_pairs = None if data.y is None else np.repeat(data.y[::2], steps, axis=0)
     share = np.linspace(0, 1, steps)
     z = means[::2, None] * (1 - share[:, None]) + means[1::2, None] * share[:, None]
-    between = _decoded(vae, z, given)
+    between = _decoded(vae, z, of_pairs)
     rows = np.concatenate([x[::2, None], between, x[1::2, None]], axis=1)
     figure, axes = _tiles(rows)
     axes.set_title("From one test image to another, on the line between their latents")
@@ -222,7 +224,7 @@ def activity(units: ActiveUnits) -> Image.Image:
     return _picture(figure)
 
 
-def points(vae: VAE, x: np.ndarray, seed: int = 0, *, y: Any = None) -> Image.Image:
+def points(vae: LatentVariableModel, x: np.ndarray, seed: int = 0, *, y: Any = None) -> Image.Image:
     """Examples that are points of a plane, their reconstructions, and as many samples of the model.
 
     Args:
@@ -238,12 +240,12 @@ def points(vae: VAE, x: np.ndarray, seed: int = 0, *, y: Any = None) -> Image.Im
 
     if vae.event_shape != (2,):
         raise ModelError(f"Points of a plane have event shape [2]. Received: {list(vae.event_shape)}")
-    x, given = checked(vae, x, y).first(_POINTS)
+    x, y = checked(vae, x, y).rows(slice(_POINTS))
     figure = Figure(figsize=(13, 5.0), layout="constrained")
     panels = {
         "data": x,
-        "reconstructions E[x|z]": np.asarray(vae.reconstruct(x, **given)),
-        "samples of the model": np.asarray(vae.sample(len(x), seed=seed, **given)),
+        "reconstructions E[x|z]": np.asarray(vae.reconstruct(x, y)),
+        "samples of the model": np.asarray(vae.sample(len(x), seed=seed, y=y)),
     }
     everything = np.concatenate(list(panels.values()))
     low, high = everything.min(axis=0), everything.max(axis=0)
@@ -260,7 +262,7 @@ def points(vae: VAE, x: np.ndarray, seed: int = 0, *, y: Any = None) -> Image.Im
     return _picture(figure)
 
 
-def curves(vae: VAE, x: np.ndarray, *, y: Any = None) -> Image.Image:
+def curves(vae: LatentVariableModel, x: np.ndarray, *, y: Any = None) -> Image.Image:
     """Examples that are no images, value by value, with their reconstructions: the first six.
 
     Args:
@@ -270,8 +272,8 @@ def curves(vae: VAE, x: np.ndarray, *, y: Any = None) -> Image.Image:
     """
     from matplotlib.figure import Figure
 
-    x, given = checked(vae, x, y).first(6)
-    drawn = np.asarray(vae.reconstruct(x, **given))
+    x, y = checked(vae, x, y).rows(slice(6))
+    drawn = np.asarray(vae.reconstruct(x, y))
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True, sharey=True).flat
     for i, axes in enumerate(panels):
@@ -320,7 +322,7 @@ def history(metrics: dict[str, list[float]]) -> Image.Image:
     return _picture(figure)
 
 
-def _check_images(vae: VAE) -> None:
+def _check_images(vae: LatentVariableModel) -> None:
     if not is_image(vae.event_shape):
         raise ModelError(
             "Only images [H, W], or [H, W, C] of 1, 3 or 4 channels, can be drawn side by side. "
@@ -328,20 +330,15 @@ def _check_images(vae: VAE) -> None:
         )
 
 
-def _given(y: Any) -> dict[str, Any]:
-    """A conditional model's y as its methods take it; other models' take none."""
-    return {} if y is None else {"y": y}
-
-
-def _decoded(vae: VAE, z: np.ndarray, given: dict[str, Any]) -> np.ndarray:
+def _decoded(vae: LatentVariableModel, z: np.ndarray, y: Any) -> np.ndarray:
     """E[x given z]: `[R, C, D]` -> `[R, C, *event_shape]`."""
-    means = sampling.mean(vae.decode(z.reshape(-1, z.shape[-1]).astype(np.float32), **given)).numpy()
+    means = sampling.mean(vae.decode(z.reshape(-1, z.shape[-1]).astype(np.float32), y)).numpy()
     return means.reshape(*z.shape[:-1], *vae.event_shape)
 
 
-def _spread(vae: VAE, means: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+def _spread(vae: LatentVariableModel, means: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     """Where each latent lies and how wide it is, `[D]` each, and of what that is."""
-    prior = as_gaussian(vae.prior.distribution())
+    prior = None if vae.prior.takes_condition else as_gaussian(vae.prior.distribution())
     if prior is not None and prior.diagonal:
         loc, scale = (np.broadcast_to(t, [vae.latent_size]).astype(np.float64) for t in (prior.loc, prior.scale))
         return loc, scale, "the prior"

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfpvae.batch import Latents
 from tfpvae.errors import DataError, ModelError
 from tfpvae.evaluate.rows import BATCH_SIZE, Mean, checked, mean_of, score_rows
-from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
-from tfpvae.models import VAE
+from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap, wrap
+from tfpvae.models import LatentVariableModel
 from tfpvae.random.seeds import Seeds
 
 
@@ -32,7 +33,7 @@ class RateDistortion(NamedTuple):
 
 
 def rate_distortion(
-    vae: VAE,
+    vae: LatentVariableModel,
     x: Any,
     seed: Seeds = 0,
     *,
@@ -63,7 +64,7 @@ def rate_distortion(
     )
 
 
-def is_probability_mass(vae: VAE, x: Any, *, y: Any = None) -> bool:
+def is_probability_mass(vae: LatentVariableModel, x: Any, *, y: Any = None) -> bool:
     """Whether the model's p(x) is a probability mass at this data, and not a density.
 
     The two have no common measure: a mass is at most 1, and its logarithm counts nats of x; a density has the unit of
@@ -80,8 +81,8 @@ def is_probability_mass(vae: VAE, x: Any, *, y: Any = None) -> bool:
         ModelError: the likelihood is a distribution of which it is not known.
     """
     data = checked(vae, x, y)
-    x, given = data.x, data.first(1).y
-    p_x = vae.given(**given).decode(tf.zeros([1, vae.latent_size], vae.variable_dtype))
+    x, y = data.x, data.rows(slice(1)).y
+    p_x = wrap(vae.likelihood(Latents(tf.zeros([1, vae.latent_size], vae.variable_dtype), y)))
     possible = np.asarray(vae.support.possible(x))
     if not possible.all():
         raise DataError(f"x {vae.support.caution} Received: values such as {x[~possible].flat[0]}")

@@ -14,14 +14,15 @@ import numpy as np
 from PIL import Image
 
 from tfpvae._directories import REPORT, check_free_for_report
+from tfpvae.batch import Batch
 from tfpvae.errors import ModelError, RunError
 from tfpvae.evaluate import pictures
 from tfpvae.evaluate.diagnosis import Diagnosis, Level, diagnose
 from tfpvae.evaluate.measure import Measurements, measure
-from tfpvae.evaluate.rows import BATCH_SIZE, Data, Mean, checked
+from tfpvae.evaluate.rows import BATCH_SIZE, Mean, checked
 from tfpvae.files import local_path
 from tfpvae.images import save_png
-from tfpvae.models import VAE
+from tfpvae.models import LatentVariableModel
 
 
 class Report(NamedTuple):
@@ -34,7 +35,7 @@ class Report(NamedTuple):
 
 
 def report(
-    vae: VAE,
+    vae: LatentVariableModel,
     x: Any,
     directory: str | Path,
     *,
@@ -81,9 +82,8 @@ def report(
     data = checked(vae, x, y)
     measured = measure(
         vae,
-        data.x,
+        data,
         x_train,
-        **data.y,
         y_train=y_train,
         samples=samples,
         seed=seed,
@@ -129,49 +129,49 @@ _Pictures = dict[str, tuple[str, Image.Image]]
 
 
 def _draw(
-    vae: VAE,
-    data: Data,
+    vae: LatentVariableModel,
+    data: Batch,
     measured: Measurements,
     history: dict[str, list[float]] | None,
     labels: Any,
     seed: int,
 ) -> _Pictures:
     """Whatever pictures this model has."""
-    x, given = data
-    twelve, one = data.first(12), data.first(1).y
-    of_samples = {name: value.numpy()[np.arange(64) % len(x)] for name, value in given.items()}
+    x, y = data
+    twelve, one = data.rows(slice(12)), data.rows(slice(1)).y
+    of_samples = None if y is None else np.asarray(y)[np.arange(64) % len(x)]
     image, plane = pictures.is_image(vae.event_shape), vae.event_shape == (2,)
     kl, units = measured.kl_per_latent, measured.active_units
     wanted: dict[str, tuple[str, Callable[[], Image.Image] | None]] = {
         "reconstructions.png": (
             "Test examples and their reconstructions, E[x given z] at the posterior's mean",
-            (lambda: pictures.reconstructions(vae, twelve.x, **twelve.y))
+            (lambda: pictures.reconstructions(vae, twelve.x, y=twelve.y))
             if image
-            else (lambda: pictures.curves(vae, x, **given)),
+            else (lambda: pictures.curves(vae, x, y=y)),
         ),
         "samples.png": (
             "E[x given z] for z from the prior",
-            (lambda: pictures.samples(vae, 64, seed, **of_samples)) if image else None,
+            (lambda: pictures.samples(vae, 64, seed, y=of_samples)) if image else None,
         ),
         "points.png": (
             "Data, reconstructions and samples",
-            (lambda: pictures.points(vae, x, seed, **given)) if plane else None,
+            (lambda: pictures.points(vae, x, seed, y=y)) if plane else None,
         ),
         "traversals.png": (
             "What each latent does",
-            (lambda: pictures.latent_traversals(vae, x, **given)) if image else None,
+            (lambda: pictures.latent_traversals(vae, x, y=y)) if image else None,
         ),
         "latent_map.png": (
             "Where the test examples lie in the space of z",
-            (lambda: pictures.latent_map(vae, x, labels, **given)) if vae.latent_size > 1 else None,
+            (lambda: pictures.latent_map(vae, x, labels, y=y)) if vae.latent_size > 1 else None,
         ),
         "latent_grid.png": (
             "What lies where in the space of z",
-            (lambda: pictures.latent_grid(vae, **one)) if image and vae.latent_size == 2 else None,
+            (lambda: pictures.latent_grid(vae, y=one)) if image and vae.latent_size == 2 else None,
         ),
         "interpolations.png": (
             "Between test images",
-            (lambda: pictures.interpolations(vae, twelve.x, **twelve.y)) if image and len(x) > 1 else None,
+            (lambda: pictures.interpolations(vae, twelve.x, y=twelve.y)) if image and len(x) > 1 else None,
         ),
         "kl_per_unit.png": (
             "What each latent carries",

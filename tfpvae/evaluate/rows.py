@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfpvae.errors import ModelError
-from tfpvae.models import VAE, ConditionalVAE, sampling
+from tfpvae.batch import Batch, Latents
+from tfpvae.layers.distribution_tensor import unwrap, wrap
+from tfpvae.models import LatentVariableModel, sampling
 from tfpvae.models.feeding import check_array
 from tfpvae.random.seeds import POSTERIOR, Seeds
 
@@ -35,80 +36,60 @@ def mean_of(values: Any) -> Mean:
     return Mean(float(values.mean()), float(error))
 
 
-class Data(NamedTuple):
-    """Examples, and of a conditional model the y of each."""
-
-    x: np.ndarray
-    """`[N, *event_shape]`."""
-    y: dict[str, tf.Tensor]
-    """`{"y": [N, ...]}`, or `{}` for a model that takes none."""
-
-    def first(self, n: int) -> Data:
-        """The first n of them."""
-        return self.rows(slice(n))
-
-    def rows(self, rows: slice) -> Data:
-        """Some of them."""
-        return Data(self.x[rows], {name: value[rows] for name, value in self.y.items()})
-
-    def batches(self, vae: VAE, batch_size: int) -> Iterator[Batch]:
-        """All of them, in batches."""
-        for start in range(0, len(self.x), batch_size):
-            rows = slice(start, min(start + batch_size, len(self.x)))
-            x, y = self.rows(rows)
-            yield Batch(rows, tf.cast(tf.constant(x), vae.variable_dtype), y)
+def batches(data: Batch, vae: LatentVariableModel, batch_size: int) -> Iterator[tuple[slice, Batch]]:
+    """The rows of data, a batch at a time, with their numbers: x as tensors of the model's float type."""
+    for start in range(0, len(data.x), batch_size):
+        rows = slice(start, min(start + batch_size, len(data.x)))
+        x, y = data.rows(rows)
+        yield rows, Batch(tf.cast(tf.constant(x), vae.variable_dtype), y)
 
 
-class Batch(NamedTuple):
-    """Some rows of the data, as tensors."""
+def checked(vae: LatentVariableModel, x: Any, y: Any = None) -> Batch:
+    """x as an array `[N, *event_shape]`, with the y of each row in a conditional model.
 
-    rows: slice
-    x: tf.Tensor
-    y: dict[str, tf.Tensor]
-
-
-def checked(vae: VAE, x: Any, y: Any = None) -> Data:
-    """x as an array `[N, *event_shape]`, with the y of a conditional model, one for each or one for all.
+    Args:
+        vae: the model; it is built if it is not yet.
+        x: the data, or a `Batch` of x and y.
+        y: the condition of a conditional model: one for each row, or one for all.
 
     Raises:
-        DataError: x has the wrong shape, holds NaN or infinity, or values that the likelihood is not over; or y is not
-            as the model wants it.
+        DataError: x has the wrong shape, or holds values that the likelihood is not over; or y is not as the model
+            wants it.
         ModelError: y is missing, or given to a model that takes none.
     """
-    x, conditional = np.asarray(x), isinstance(vae, ConditionalVAE)
+    if isinstance(x, Batch):
+        x, y = x
+    x = np.asarray(x)
     if not vae.built:
-        vae.build(((None, *x.shape[1:]), (None, *np.shape(y)[1:])) if conditional else (None, *x.shape[1:]))
+        of_x = (None, *x.shape[1:])
+        vae.build([of_x, (None, *np.shape(y)[1:])] if vae.takes_condition else of_x)
     check_array(x, vae.event_shape, vae.support, "x")
-    if conditional:
-        return Data(x, {"y": vae.given_for(y, len(x)).given})
-    if y is not None:
-        raise ModelError(f"{type(vae).__name__} takes no y: it has no condition. Received: y of {type(y).__name__}")
-    return Data(x, {})
+    return Batch(x, vae.checked_condition(y, len(x)))
 
 
 def score_rows(
-    vae: VAE,
-    data: Data,
+    vae: LatentVariableModel,
+    data: Batch,
     seed: Seeds = 0,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, np.ndarray]:
     """`vae.score` of every row, z by seed: `elbo`, `log_likelihood` and `kl`, each float64 `[N]`, in nats."""
 
-    def score(x: tf.Tensor, y: dict[str, tf.Tensor], seeds: tf.Tensor) -> dict[str, tf.Tensor]:
-        return sampling.score(vae.given(**y), x, seeds)
+    def score(batch: Batch, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+        return sampling.score(vae, batch.inputs() | {"seed": seeds})
 
     seeds = sampling.as_seeds(len(data.x), seed)
-    found: dict[str, list[np.ndarray]] = {}
+    scores: dict[str, list[np.ndarray]] = {}
     score_batch = _compiled(score, data, batch_size)
-    for rows, x, y in data.batches(vae, batch_size):
-        for name, values in score_batch(x, y, seeds[rows]).items():
-            found.setdefault(name, []).append(values.numpy())
+    for rows, batch in batches(data, vae, batch_size):
+        for name, values in score_batch(batch, seeds[rows]).items():
+            scores.setdefault(name, []).append(values.numpy())
         progress(rows.stop)
-    return {name: np.concatenate(values).astype(np.float64) for name, values in found.items()}
+    return {name: np.concatenate(values).astype(np.float64) for name, values in scores.items()}
 
 
-def worth_of_latent(vae: VAE, data: Data, seed: Seeds = 0, batch_size: int = BATCH_SIZE) -> np.ndarray:
+def worth_of_latent(vae: LatentVariableModel, data: Batch, seed: Seeds = 0, batch_size: int = BATCH_SIZE) -> np.ndarray:
     """By how much a row's own z predicts it better than another row's: `[N]`, in nats.
 
     log p(x given z) - log p(x given z'), z ~ q(z given x) and z' ~ q(z given x') of the row before it. Its mean is near
@@ -117,17 +98,18 @@ def worth_of_latent(vae: VAE, data: Data, seed: Seeds = 0, batch_size: int = BAT
     A single row is its own neighbour, and gives 0.
     """
 
-    def worth(x: tf.Tensor, y: dict[str, tf.Tensor], seeds: tf.Tensor) -> tf.Tensor:
-        model = vae.given(**y)
-        z = sampling.draw(model.encode(x), seeds, POSTERIOR)
-        return model.likelihood(z).log_prob(x) - model.likelihood(tf.roll(z, 1, axis=0)).log_prob(x)
+    def worth(batch: Batch, seeds: tf.Tensor) -> tf.Tensor:
+        x, y = batch
+        z = sampling.draw(wrap(vae.posterior(batch)), seeds, POSTERIOR)
+        own, others = Latents(z, y), Latents(tf.roll(z, 1, axis=0), y)
+        return unwrap(vae.likelihood(own)).log_prob(x) - unwrap(vae.likelihood(others)).log_prob(x)
 
     seeds = sampling.as_seeds(len(data.x), seed)
     worth_of_batch = _compiled(worth, data, batch_size)
-    values = [worth_of_batch(x, y, seeds[rows]).numpy() for rows, x, y in data.batches(vae, batch_size)]
+    values = [worth_of_batch(batch, seeds[rows]).numpy() for rows, batch in batches(data, vae, batch_size)]
     return np.concatenate(values).astype(np.float64)
 
 
-def _compiled(function: Callable[..., Any], data: Data, batch_size: int) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], data: Batch, batch_size: int) -> Callable[..., Any]:
     """A function of batches as a graph, where there are enough of them to be worth the seconds that tracing takes."""
     return tf.function(function, reduce_retracing=True) if len(data.x) > 8 * batch_size else function

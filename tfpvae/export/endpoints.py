@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
+from tfpvae.batch import Batch, Latents
 from tfpvae.errors import ExportError
-from tfpvae.layers.distribution_tensor import DistributionTensor
-from tfpvae.models import VAE, ConditionalDensity, sampling
-from tfpvae.random.seeds import OBSERVATION
+from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
+from tfpvae.models import ConditionalDensity, DistributionModel, LatentVariableModel, sampling
 from tfpvae.signatures import CONDITION, OBSERVED_SIGNATURES, SIGNATURES, Signature
 from tfpvae.supports import Support, UnitInterval
 
@@ -37,7 +38,7 @@ class Endpoint:
     support: Support = field(default_factory=UnitInterval)
 
 
-def endpoints(model: VAE | ConditionalDensity) -> tuple[dict[str, Endpoint], dict[str, str]]:
+def endpoints(model: DistributionModel) -> tuple[dict[str, Endpoint], dict[str, str]]:
     """The signatures that a model can have, and why it lacks the others.
 
     Args:
@@ -49,39 +50,28 @@ def endpoints(model: VAE | ConditionalDensity) -> tuple[dict[str, Endpoint], dic
     Raises:
         ExportError: it can have none.
     """
-    present, absent = _of_density(model) if isinstance(model, ConditionalDensity) else _of_vae(model)
+    present, absent = _of_latents(model) if isinstance(model, LatentVariableModel) else _of_density(model)
     if not present:
         reasons = "; ".join(f"no {name}, for {reason}" for name, reason in absent.items())
         raise ExportError(f"The model must have a signature that can be exported. Received: {reasons}")
     return present, absent
 
 
-def likelihood_of_one(model: VAE | ConditionalDensity) -> DistributionTensor:
+def likelihood_of_one(model: DistributionModel) -> DistributionTensor:
     """The distribution of what the model is about, for one row of zeros."""
-    if isinstance(model, ConditionalDensity):
-        return model.decode(tf.zeros([1, *model.input_shape_of_x]))
-    return _given_zeros(model).decode(tf.zeros([1, model.latent_size]))
+    if isinstance(model, LatentVariableModel):
+        return wrap(model.likelihood(Latents(tf.zeros([1, model.latent_size]), _condition_of_zeros(model))))
+    return wrap(model.likelihood(tf.zeros([1, *model.input_shape_of_x])))
 
 
-def _given_zeros(model: VAE) -> sampling.Model:
+def _condition_of_zeros(model: LatentVariableModel) -> tf.Tensor | None:
     condition = model.condition
-    return model.given(None if condition is None else tf.zeros([1, *condition.shape[1:]], condition.dtype))
+    return None if condition is None else tf.zeros([1, *condition.shape[1:]], condition.dtype)
 
 
-def _of_vae(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
-    given = model.given
-    functions: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
-        "decode": lambda z, y=None: {"mean": sampling.mean(given(y).decode(z))},
-        "likelihood": lambda z, y=None: dict(_parameters(given(y).decode(z))),
-        "sample_latent": lambda seed, y=None: {"z": sampling.sample_latent(given(y), seed)},
-        "sample_mean": lambda seed, y=None: {"mean": sampling.sample_mean(given(y), seed)},
-        "sample": lambda seed, y=None: {"sample": sampling.sample(given(y), seed)},
-        "sample_png": lambda seed, y=None: {"image_bytes": sampling.sample_png(given(y), seed)},
-        "encode": lambda x, y=None: dict(_parameters(given(y).encode(x))),
-        "reconstruct": lambda x, y=None: {"mean": sampling.reconstruct(given(y), x)},
-        "score": lambda x, seed, y=None: sampling.score(given(y), x, seed),
-    }
-    q, p_x = _given_zeros(model).encode(tf.zeros([1, *model.event_shape])), likelihood_of_one(model)
+def _of_latents(model: LatentVariableModel) -> tuple[dict[str, Endpoint], dict[str, str]]:
+    x = tf.zeros([1, *model.event_shape])
+    q, p_x = wrap(model.posterior(Batch(x, _condition_of_zeros(model)))), likelihood_of_one(model)
     absent = _absent(model, q, p_x)
     specs = {
         "z": tf.TensorSpec([None, model.latent_size], tf.float32, name="z"),
@@ -89,13 +79,14 @@ def _of_vae(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
         "seed": tf.TensorSpec([None], tf.int64, name="seed"),
     }
     beside = () if model.condition is None else (model.condition,)
+    inputs = {name: (*(specs[i] for i in signature.inputs), *beside) for name, signature in SIGNATURES.items()}
     present = {
         name: Endpoint(
             signature,
-            functions[name],
-            (*(specs[i] for i in signature.inputs), *beside),
+            _by_name(sampling.LATENT_FUNCTIONS[name], model, inputs[name]),
+            inputs[name],
             discrete=name == "sample" and _discrete(p_x),
-            num_classes=getattr(model, "num_classes", None),
+            num_classes=model.num_classes,
             support=p_x.support or UnitInterval(),
         )
         for name, signature in SIGNATURES.items()
@@ -105,11 +96,6 @@ def _of_vae(model: VAE) -> tuple[dict[str, Endpoint], dict[str, str]]:
 
 
 def _of_density(model: ConditionalDensity) -> tuple[dict[str, Endpoint], dict[str, str]]:
-    functions: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
-        "decode": lambda x: {"mean": sampling.mean(model.decode(x))},
-        "likelihood": lambda x: dict(_parameters(model.decode(x))),
-        "sample": lambda x, seed: {"sample": sampling.draw(model.decode(x), seed, OBSERVATION)},
-    }
     specs = {
         "x": tf.TensorSpec([None, *model.input_shape_of_x], tf.float32, name="x"),
         "seed": tf.TensorSpec([None], tf.int64, name="seed"),
@@ -122,11 +108,12 @@ def _of_density(model: ConditionalDensity) -> tuple[dict[str, Endpoint], dict[st
         absent["decode"] = f"p(y given x) {_NO_MEAN}"
     if not _drawable(p_y):
         absent["sample"] = "p(y given x) cannot be drawn from a fixed number of uniforms"
+    inputs = {name: tuple(specs[i] for i in signature.inputs) for name, signature in OBSERVED_SIGNATURES.items()}
     present = {
         name: Endpoint(
             signature,
-            functions[name],
-            tuple(specs[i] for i in signature.inputs),
+            _by_name(sampling.OBSERVED_FUNCTIONS[name], model, inputs[name]),
+            inputs[name],
             discrete=name == "sample" and _discrete(p_y),
         )
         for name, signature in OBSERVED_SIGNATURES.items()
@@ -135,12 +122,21 @@ def _of_density(model: ConditionalDensity) -> tuple[dict[str, Endpoint], dict[st
     return present, {name: absent[name] for name in SIGNATURES if name in absent}
 
 
-def _parameters(rv: DistributionTensor) -> dict[str, tf.Tensor]:
-    # Named copies: an output that is itself an input or a variable would lose its name in the graph.
-    return {name: tf.identity(tensor, name=name) for name, tensor in (rv.named_parameters or {}).items()}
+def _by_name(
+    function: Callable[..., dict[str, tf.Tensor]], model: DistributionModel, specs: tuple[tf.TensorSpec, ...]
+) -> Callable[..., dict[str, tf.Tensor]]:
+    """A signature's computing function, as one that takes its inputs one by one: `tf.function` wants them so."""
+    names = [spec.name for spec in specs]
+
+    def compute(*inputs: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]:
+        return function(model, dict(zip(names, inputs, strict=False)) | named)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    compute.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+    return compute
 
 
-def _absent(model: VAE, q: DistributionTensor, p_x: DistributionTensor) -> dict[str, str]:
+def _absent(model: LatentVariableModel, q: DistributionTensor, p_x: DistributionTensor) -> dict[str, str]:
     absent = {}
     for name, rv in (("encode", q), ("likelihood", p_x)):
         if rv.named_parameters is None:

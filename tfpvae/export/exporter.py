@@ -46,8 +46,8 @@ from tfpvae.manifest import (
     Timing,
     write_manifest,
 )
-from tfpvae.models import VAE, ConditionalDensity, HierarchicalVAE, TwoStageVAE
-from tfpvae.models.ancestral import AncestralPrior
+from tfpvae.models import DistributionModel, LatentVariableModel, TwoStageVAE
+from tfpvae.models.latent_graph import AncestralPrior
 from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
 from tfpvae.signatures import CONDITION, Run
@@ -95,7 +95,7 @@ class Export:
 
 
 def export_model(
-    model: VAE | ConditionalDensity,
+    model: DistributionModel,
     directory: str | Path,
     *,
     version: int | None = None,
@@ -122,7 +122,7 @@ def export_model(
         ExportError: the model has not been built, an output differs from Keras by more than the profile allows, or the
             version exists; or `about` or `metrics` hold something else than they may. Nothing is published then.
     """
-    if not isinstance(model, VAE | ConditionalDensity):
+    if not isinstance(model, DistributionModel):
         raise ExportError(f"model must be one of tfpvae.models, such as tfpvae.VAE. Received: {type(model).__name__}")
     if not model.built:
         raise ExportError("The model must be built before it is exported: train it, or call it on some data.")
@@ -243,7 +243,7 @@ def _differences(written: list[Written], reduced: list[Reduced]) -> dict[tuple[s
 
 
 def _manifest(
-    model: VAE | ConditionalDensity,
+    model: DistributionModel,
     present: dict[str, Endpoint],
     absent: dict[str, str],
     profile: Profile,
@@ -251,8 +251,8 @@ def _manifest(
 ) -> Manifest:
     """The manifest without what is only known once the targets are written."""
     p_x = likelihood_of_one(model)
-    condition = getattr(model, "condition", None)
-    prior = model.prior if isinstance(model, VAE) else None
+    condition = model.condition
+    prior = model.prior if isinstance(model, LatentVariableModel) else None
     outputs = _outputs(expected)
     return Manifest(
         name=model.name,
@@ -271,7 +271,7 @@ def _manifest(
         prior_of_top=type(prior.top).__name__ if isinstance(prior, AncestralPrior) else None,
         condition=None
         if condition is None
-        else Condition(condition.dtype.name, tuple(condition.shape), getattr(model, "num_classes", None)),
+        else Condition(condition.dtype.name, tuple(condition.shape), model.num_classes),
         random=ALGORITHM,
         signatures={
             name: SignatureEntry(
@@ -302,9 +302,9 @@ def _outputs(expected: list[Example]) -> dict[str, dict[str, Spec]]:
     }
 
 
-def _objective(model: VAE | ConditionalDensity) -> dict[str, Any]:
+def _objective(model: DistributionModel) -> dict[str, Any]:
     """What was maximised: its class and settings, by name."""
-    if isinstance(model, ConditionalDensity):
+    if not isinstance(model, LatentVariableModel):
         return {"class": "log_likelihood"}
     if isinstance(model, TwoStageVAE):
         return {"first": _objective(model.first), "second": _objective(model.second)}
@@ -318,20 +318,17 @@ def _settings(serialized: Any) -> Any:
     return serialized
 
 
-def _latent_parts(model: VAE | ConditionalDensity) -> tuple[LatentPart, ...] | None:
+def _latent_parts(model: DistributionModel) -> tuple[LatentPart, ...] | None:
     """The latents that z joins, in their order, with their sizes; None where it is one latent."""
-    if isinstance(model, HierarchicalVAE):
-        return tuple(LatentPart(name, size) for name, size in model.layer_sizes.items())
-    if isinstance(model, TwoStageVAE):
-        return (LatentPart("u", model.second.latent_size), LatentPart("z", model.first.latent_size))
-    return None
+    parts = getattr(model, "latent_parts", None)
+    return None if parts is None else tuple(LatentPart(name, size) for name, size in parts.items())
 
 
-def _is_image(model: VAE | ConditionalDensity) -> bool:
+def _is_image(model: DistributionModel) -> bool:
     return len(model.event_shape) == 3 and model.event_shape[-1] in PNG_CHANNELS
 
 
-def _data_range(model: VAE | ConditionalDensity, support: Support | None) -> tuple[float | None, float | None] | None:
+def _data_range(model: DistributionModel, support: Support | None) -> tuple[float | None, float | None] | None:
     """The lowest and the highest value of the data; None in place of one, or of both, for any.
 
     Images are in [0, 1] throughout tfpvae, also where the likelihood, such as a Gaussian, is over all numbers.
@@ -345,7 +342,7 @@ def _data_range(model: VAE | ConditionalDensity, support: Support | None) -> tup
     return (0.0, 1.0) if _is_image(model) else None
 
 
-def _write_samples(model: VAE | ConditionalDensity, present: dict[str, Endpoint], path: Path) -> Samples | None:
+def _write_samples(model: DistributionModel, present: dict[str, Endpoint], path: Path) -> Samples | None:
     """Draws the means of the first seeds, where they are images.
 
     Returns:

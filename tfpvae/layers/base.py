@@ -230,13 +230,16 @@ class DistributionLayer(keras.layers.Layer):
         return self.random_variable(self.distribution(**named), named, training)
 
     def random_variable(
-        self, distribution: tfd.Distribution, named: Parameters | None = None, training: bool | None = None
+        self,
+        distribution: tfd.Distribution,
+        named: Parameters | Callable[[], Parameters] | None = None,
+        training: bool | None = None,
     ) -> DistributionTensor:
         """What `call` returns for a distribution, after the regulariser's loss has been added.
 
         Args:
             distribution: the distribution.
-            named: its parameters by name, if it has any.
+            named: its parameters by name, if it has any, or a function that makes them when they are needed.
             training: whether the call is part of a training step, which schedules count.
         """
         layer = None if named is None else self

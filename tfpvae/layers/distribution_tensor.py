@@ -53,7 +53,8 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         distribution: the distribution.
         convert_to_tensor_fn: takes the distribution, returns the tensor.
         layer: the layer that made it, if any.
-        named_parameters: the tensors that `layer.parameters` made, by name.
+        named_parameters: the tensors that `layer.parameters` made, by name; or a function that makes them, which is
+            called when they are first asked for.
         next_seed: returns a new stateless seed, int32 `[2]`: inside a `tf.function` what is drawn without a seed is
             drawn with these seeds. So a run can be repeated, compiled by XLA or not.
         support: what data the distribution is over, if it is known.
@@ -67,7 +68,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         distribution: tfd.Distribution,
         convert_to_tensor_fn: Callable[[tfd.Distribution], tf.Tensor] = tfd.Distribution.sample,
         layer: DistributionMaker | None = None,
-        named_parameters: dict[str, tf.Tensor] | None = None,
+        named_parameters: dict[str, tf.Tensor] | Callable[[], dict[str, tf.Tensor]] | None = None,
         next_seed: Callable[[], tf.Tensor] | None = None,
         support: Support | None = None,
     ) -> None:
@@ -76,7 +77,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
         self._next_seed = next_seed
         self.tensor_distribution = distribution
         self.layer = layer
-        self.named_parameters = named_parameters
+        self._named_parameters = named_parameters
         self.support = support
         super().__init__(
             dtype=distribution.dtype,
@@ -85,6 +86,13 @@ class DistributionTensor(tfd.Distribution, NativeObject):
             allow_nan_stats=distribution.allow_nan_stats,
             parameters=distribution.parameters,
         )
+
+    @property
+    def named_parameters(self) -> dict[str, tf.Tensor] | None:
+        """The parameters by name; None where the distribution has no layer that names them."""
+        if callable(self._named_parameters):
+            self._named_parameters = self._named_parameters()
+        return self._named_parameters
 
     def _value(self) -> tf.Tensor:
         if self._concrete_value is None:
@@ -113,7 +121,7 @@ class DistributionTensor(tfd.Distribution, NativeObject):
             self.tensor_distribution,
             self._convert_to_tensor_fn,
             self.layer,
-            self.named_parameters,
+            self._named_parameters,
             self._next_seed,
             self.support,
         )
@@ -306,3 +314,8 @@ def _kl_tensor_tensor(a: DistributionTensor, b: DistributionTensor, name: str | 
 def unwrap(distribution: tfd.Distribution) -> tfd.Distribution:
     """The TFP distribution inside a `DistributionTensor`; any other distribution as it is."""
     return distribution.tensor_distribution if isinstance(distribution, DistributionTensor) else distribution
+
+
+def wrap(distribution: tfd.Distribution) -> DistributionTensor:
+    """A distribution as a `DistributionTensor`; one that is it already as it is."""
+    return distribution if isinstance(distribution, DistributionTensor) else DistributionTensor(distribution)

@@ -16,9 +16,10 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.batch import Batch, Latents
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
-from tfpvae.models.ancestral import (
+from tfpvae.models.latent_graph import (
     DATA,
     AncestralDecoder,
     AncestralPosterior,
@@ -27,14 +28,14 @@ from tfpvae.models.ancestral import (
     Part,
     in_order,
 )
-from tfpvae.models.networks import check_ends_in_distribution, probe
-from tfpvae.models.vae import VAE
+from tfpvae.models.latent_variable_model import LatentVariableModel
+from tfpvae.models.networks import check_ends_in_distribution, check_no_kl_regularizer, probe
 from tfpvae.objectives import Objective
 from tfpvae.priors import DistributionPrior, Prior, StandardNormal
 
 
 @register
-class HierarchicalVAE(VAE):
+class HierarchicalVAE(LatentVariableModel):
     """A VAE with L stochastic layers: p(z_L) p(z_L-1 given z_L) ... p(x given z_1), and q of the same latents.
 
     A directed graphical model whose conditionals are networks, sampled ancestrally [RMW14]. What a network conditions
@@ -64,7 +65,7 @@ class HierarchicalVAE(VAE):
     `encode(x)` has the parameters of each layer's q by name, `z1_loc`, `z2_scale`: where it conditions on another
     layer, those at its mean. That is also what `encode(x).mean()` and `reconstruct` go by, in place of the true mean,
     which has no closed form. `log_prob` and draws are the true ones. Of a q that takes x beside another layer, what x
-    alone decides is computed once for all draws: `given_x_z1`, also among the parameters.
+    alone decides is computed once for all draws: `x_features_z1`, also among the parameters.
 
     Args:
         posteriors: q of each layer, `{"z1": ..., "z2": ...}`: functional or Sequential Keras models that end in a
@@ -82,11 +83,12 @@ class HierarchicalVAE(VAE):
 
     Attributes:
         posteriors, conditionals: as given.
+        encoder, decoder: q(z given x) and p(x given z) as one layer each.
         layer_sizes: how many numbers of z each layer is, `{"z2": 50, "z1": 100}`, in their order within z.
     """
 
-    encoder: AncestralPosterior
-    decoder: AncestralDecoder
+    _roles = ("encoder", "decoder")
+    prior: AncestralPrior
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class HierarchicalVAE(VAE):
         _check_used(names, [*p, p_x])
         _check_nothing_shared([*q, *p, p_x])
         q = in_order(q)
-        shapes = {DATA: next(_given_shapes(c)[DATA] for c in q if DATA in c.parents)}
+        shapes = {DATA: next(_input_shapes(c)[DATA] for c in q if DATA in c.parents)}
         for c in q:
             _check_shapes(c, shapes)
             shapes[c.name] = _event_shape(c, "posteriors")
@@ -118,14 +120,17 @@ class HierarchicalVAE(VAE):
         if isinstance(top, tfd.Distribution):
             top = DistributionPrior(top)
         _bind(top, next(c for c in q if c.name == names[0]), parts[0], shapes[DATA])
-        super().__init__(
-            AncestralPosterior(q, parts, shapes[DATA]),
-            AncestralDecoder(p_x, parts),
-            AncestralPrior(top, p, parts),
-            objective,
-            **kwargs,
-        )
-        self.layer_sizes = {part.name: part.size for part in parts}
+        super().__init__(objective, **kwargs)
+        self.encoder = AncestralPosterior(q, parts, shapes[DATA])
+        check_no_kl_regularizer(self.encoder)
+        self.decoder = AncestralDecoder(p_x, parts)
+        self.prior = AncestralPrior(top, p, parts)
+        self.latent_parts = {part.name: part.size for part in parts}
+        self.build((None, *shapes[DATA]))
+
+    @property
+    def layer_sizes(self) -> dict[str, int]:
+        return dict(self.latent_parts or {})
 
     @property
     def posteriors(self) -> dict[str, keras.Model]:
@@ -135,32 +140,24 @@ class HierarchicalVAE(VAE):
     def conditionals(self) -> dict[str, keras.Model]:
         return dict(self.prior.networks)
 
-    def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        return self.encoder.joint(x, training)
+    def posterior(self, batch: Batch | tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """q(z given x): x `[B, *event_shape]` -> batch `[B]`, event `[D]`."""
+        return self.encoder(Batch.of(batch).x, training=training)
+
+    def likelihood(self, latents: Latents | tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """p(x given z): z `[B, D]` -> batch `[B]`, event `event_shape`."""
+        return self.decoder(Latents.of(latents).z, training=training)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
-            **keras.Model.get_config(self),
+            **super().get_config(),
+            **self._serialized("objective"),
             "posteriors": {name: serialize(network) for name, network in self.posteriors.items()},
             "conditionals": {name: serialize(network) for name, network in self.conditionals.items()},
             "decoder": serialize(self.decoder.network),
             "prior": serialize(self.prior.top),
-            "objective": serialize(self.objective),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> HierarchicalVAE:
-        config = dict(config)
-
-        def deserialize(part: Any) -> Any:
-            return keras.saving.deserialize_keras_object(part, custom_objects)
-
-        for part in ("posteriors", "conditionals"):
-            config[part] = {name: deserialize(network) for name, network in config[part].items()}
-        for part in ("decoder", "prior", "objective"):
-            config[part] = deserialize(config[part])
-        return cls(**config)
 
 
 def _layer_names(posteriors: Any, conditionals: Any) -> list[str]:
@@ -239,13 +236,13 @@ def _check_nothing_shared(conditionals: list[Conditional]) -> None:
                 )
 
 
-def _given_shapes(conditional: Conditional) -> dict[str, tuple[int, ...]]:
+def _input_shapes(conditional: Conditional) -> dict[str, tuple[int, ...]]:
     """The shapes of a network's inputs by name, without the batch."""
     return {tensor.name: tuple(tensor.shape[1:]) for tensor in conditional.network.inputs}
 
 
 def _check_shapes(conditional: Conditional, known: Mapping[str, tuple[int, ...]]) -> None:
-    for name, shape in _given_shapes(conditional).items():
+    for name, shape in _input_shapes(conditional).items():
         if None in shape:
             raise ModelError(
                 f"Network {conditional.network.name} must have inputs of a known shape. "
@@ -261,13 +258,13 @@ def _check_shapes(conditional: Conditional, known: Mapping[str, tuple[int, ...]]
 
 def _event_shape(conditional: Conditional, role: str) -> tuple[int, ...]:
     called = f"{role}[{conditional.name!r}]"
-    shapes = _given_shapes(conditional)
+    shapes = _input_shapes(conditional)
 
-    def of_zeros(_: tf.Tensor, training: bool = False) -> Any:
+    def of_zeros() -> Any:
         rows = {name: tf.zeros([1, *shape], keras.config.floatx()) for name, shape in shapes.items()}
-        return conditional(rows, training)
+        return conditional(rows)
 
-    rv = probe(of_zeros, (), called)
+    rv = probe(of_zeros, called)
     if rv.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
         raise ModelError(
             f"{called} must be reparameterised: the gradient comes through its draws, and would be None. Use a layer "
@@ -281,6 +278,10 @@ def _bind(top: Any, q: Conditional, part: Part, event_shape: tuple[int, ...]) ->
     if not isinstance(top, Prior):
         raise ModelError(
             f"prior must be a tfpvae.priors.Prior, a tfd.Distribution or None. Received: {type(top).__name__}"
+        )
+    if top.takes_condition:
+        raise ModelError(
+            f"prior must be one without a condition, as a HierarchicalVAE has none. Received: {type(top).__name__}"
         )
     if not q.of_data_alone or len(part.event_shape) != 1:
         if top.shares_encoder:

@@ -7,11 +7,14 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import DistributionLayer
-from tfpvae.layers.distribution_tensor import DistributionTensor
+from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
 from tfpvae.layers.regularizers import KLDivergenceAddLoss, KLDivergenceRegularizer
+from tfpvae.layers.support import support_of
+from tfpvae.supports import Real, Support
 
 
 def static_input_shape(network: keras.layers.Layer) -> tuple[int, ...] | None:
@@ -51,6 +54,19 @@ def check_no_kl_regularizer(encoder: keras.layers.Layer) -> None:
         )
 
 
+def check_networks(encoder: Any, decoder: Any) -> None:
+    """Refuses an encoder or a decoder that cannot be one, as far as this shows without an input.
+
+    Raises:
+        ModelError: one is no layer or does not end in a distribution layer, or the encoder adds a KL itself.
+    """
+    for role, network in (("encoder", encoder), ("decoder", decoder)):
+        if not isinstance(network, keras.layers.Layer):
+            raise ModelError(f"The {role} must be a Keras model or layer. Received: {type(network).__name__}")
+        check_ends_in_distribution(network, role)
+    check_no_kl_regularizer(encoder)
+
+
 def check_ends_in_distribution(network: keras.layers.Layer, role: str) -> None:
     """Refuses a network that ends in one of Keras's own layers: that needs no input shape to see.
 
@@ -65,7 +81,7 @@ def check_ends_in_distribution(network: keras.layers.Layer, role: str) -> None:
 
 
 def _no_distribution(role: str, received: str) -> ModelError:
-    example = "MultivariateNormalDiag" if role == "encoder" else "IndependentBernoulli"
+    example = "MultivariateNormalDiag" if role in ("encoder", "posterior") else "IndependentBernoulli"
     return ModelError(
         f"The {role} must end in a distribution layer, such as tfpvae.layers.{example}. Received: {received}"
     )
@@ -119,23 +135,23 @@ def call_with_condition(
     return network({first: value, "y": y} if by_name else [value, y], training=training)
 
 
-def probe(network: Callable[..., Any], shape: tuple[int, ...], role: str) -> DistributionTensor:
-    """The distribution that a network makes of one row of zeros.
+def probe(distribution_of_one_row: Callable[[], Any], role: str) -> DistributionTensor:
+    """The distribution that a model makes of one row of zeros.
 
     Args:
-        network: encoder or decoder, as a function of one input.
-        shape: the shape of one input.
-        role: "encoder" or "decoder", for the messages.
+        distribution_of_one_row: makes it.
+        role: what makes it, "encoder" or "decoder", for the messages.
 
     Returns:
         A distribution with batch shape `[1]`.
 
     Raises:
-        ModelError: the network does not return one distribution per row.
+        ModelError: it is not one distribution per row.
     """
-    rv = network(tf.zeros([1, *shape], keras.config.floatx()), training=False)
-    if not isinstance(rv, DistributionTensor):
+    rv = distribution_of_one_row()
+    if not isinstance(rv, tfd.Distribution):
         raise _no_distribution(role, f"a model whose output is {'a tensor' if tf.is_tensor(rv) else type(rv).__name__}")
+    rv = wrap(rv)
     if rv.batch_shape.as_list() != [1]:
         raise ModelError(
             f"The {role}'s distribution must have one batch dimension, the rows. Give the layer the event's shape, "
@@ -143,6 +159,11 @@ def probe(network: Callable[..., Any], shape: tuple[int, ...], role: str) -> Dis
             f"batch shape {rv.batch_shape.as_list()}, event shape {rv.event_shape.as_list()}"
         )
     return rv
+
+
+def support_of_data(rv: DistributionTensor) -> Support:
+    """What data a likelihood is over; any numbers where that is not known."""
+    return rv.support or support_of(rv.tensor_distribution) or Real()
 
 
 def refuse_losses(kwargs: dict[str, Any], message: str) -> None:

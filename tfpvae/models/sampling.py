@@ -1,44 +1,32 @@
-"""What an exported model computes, as functions of a model and tensors.
+"""What each signature computes, as a function of a model and its inputs by name.
 
-Every function is batched on the first axis and depends on its own row alone. The methods of the models, the exporter
-and the tests all call these. A conditional model comes with its condition fixed, as `model.given(y)`.
+The methods of the models and the exported graphs both call these functions. Every function is batched on the first
+axis, and each row of its outputs depends on that row of its inputs alone. Nothing is checked here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import tensorflow as tf
 
+from tfpvae.batch import Batch, Latents
 from tfpvae.errors import ModelError
-from tfpvae.layers.distribution_tensor import DistributionTensor
-from tfpvae.objectives import LatentVariableModel, elbo_at
+from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
+from tfpvae.objectives import elbo_at
 from tfpvae.random.seeds import LATENT, OBSERVATION, POSTERIOR, Seeds, seeds_for
 from tfpvae.random.tensorflow import uniform
+
+if TYPE_CHECKING:
+    from tfpvae.models.conditional_density import ConditionalDensity
+    from tfpvae.models.latent_variable_model import LatentVariableModel
 
 PNG_CHANNELS: Final = (1, 3, 4)
 """The channels that a PNG can have: grey, RGB, RGBA."""
 
-
-class Model(LatentVariableModel, Protocol):
-    """What a signature needs of a model: a VAE, or a conditional one with its condition fixed."""
-
-    built: bool
-    event_shape: tuple[int, ...]
-
-    @property
-    def encoder(self) -> Callable[..., DistributionTensor]:
-        """The network of `encode`, as a function of x and `training`."""
-
-    def encode(self, x: tf.Tensor) -> DistributionTensor:
-        """q(z given x)."""
-
-    def decode(self, z: tf.Tensor) -> DistributionTensor:
-        """p(x given z)."""
-
-    def sample_prior(self, uniforms: tf.Tensor) -> tf.Tensor:
-        """z ~ p(z), as a function of uniforms."""
+Tensors: TypeAlias = Mapping[str, tf.Tensor]
+"""A signature's inputs or outputs by name: "x", "z", "seed", "y"."""
 
 
 def as_seeds(n: int | None, seed: Seeds) -> tf.Tensor:
@@ -81,30 +69,62 @@ def draw(rv: DistributionTensor, seeds: tf.Tensor, stream: int) -> tf.Tensor:
     return layer.draw(parameters, uniform(seeds, size, stream))
 
 
-def sample_latent(model: Model, seeds: tf.Tensor) -> tf.Tensor:
+def parameters(rv: DistributionTensor) -> dict[str, tf.Tensor]:
+    """The named parameters of a distribution, as the outputs of a graph."""
+    # Named copies: an output that is itself an input or a variable would lose its name in the graph.
+    return {name: tf.identity(tensor, name=name) for name, tensor in (rv.named_parameters or {}).items()}
+
+
+def _posterior(model: LatentVariableModel, inputs: Tensors) -> DistributionTensor:
+    return wrap(model.posterior(Batch(inputs["x"], inputs.get("y"))))
+
+
+def _likelihood(model: LatentVariableModel, z: tf.Tensor, inputs: Tensors) -> DistributionTensor:
+    return wrap(model.likelihood(Latents(z, inputs.get("y"))))
+
+
+def _drawn_latent(model: LatentVariableModel, inputs: Tensors) -> tf.Tensor:
+    if not model.built:
+        raise ModelError("The model has not been built: train it, or call it on some data, before it is sampled from.")
+    if model.prior.num_uniforms is None:
+        raise ModelError(f"Prior {type(model.prior).__name__} cannot be drawn by seed.")
+    return model.sample_prior(uniform(inputs["seed"], model.prior.num_uniforms, LATENT), inputs.get("y"))
+
+
+# Models with latents.
+
+
+def decode(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """E[x given z]: z `[B, D]` -> `[B, *event_shape]`."""
+    return {"mean": mean(_likelihood(model, inputs["z"], inputs))}
+
+
+def likelihood(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """The parameters of p(x given z) by name: z `[B, D]`."""
+    return parameters(_likelihood(model, inputs["z"], inputs))
+
+
+def sample_latent(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
     """z ~ p(z) by seed: int64 `[B]` -> `[B, D]`.
 
     Raises:
         ModelError: the prior cannot be drawn from a fixed number of uniforms.
     """
-    if not model.built:
-        raise ModelError("The model has not been built: train it, or call it on some data, before it is sampled from.")
-    if model.prior.num_uniforms is None:
-        raise ModelError(f"Prior {type(model.prior).__name__} cannot be drawn by seed.")
-    return model.sample_prior(uniform(seeds, model.prior.num_uniforms, LATENT))
+    return {"z": _drawn_latent(model, inputs)}
 
 
-def sample_mean(model: Model, seeds: tf.Tensor) -> tf.Tensor:
+def sample_mean(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
     """E[x given z], z by seed: int64 `[B]` -> `[B, *event_shape]`."""
-    return mean(model.decode(sample_latent(model, seeds)))
+    return {"mean": mean(_likelihood(model, _drawn_latent(model, inputs), inputs))}
 
 
-def sample(model: Model, seeds: tf.Tensor) -> tf.Tensor:
+def sample(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
     """x ~ p(x given z), both by seed: int64 `[B]` -> `[B, *event_shape]`."""
-    return draw(model.decode(sample_latent(model, seeds)), seeds, OBSERVATION)
+    p_x = _likelihood(model, _drawn_latent(model, inputs), inputs)
+    return {"sample": draw(p_x, inputs["seed"], OBSERVATION)}
 
 
-def sample_png(model: Model, seeds: tf.Tensor) -> tf.Tensor:
+def sample_png(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
     """PNG files of `sample_mean`, pixels [0, 1] to 0..255: int64 `[B]` -> string `[B]`.
 
     Raises:
@@ -115,17 +135,64 @@ def sample_png(model: Model, seeds: tf.Tensor) -> tf.Tensor:
             f"Only images [H, W, C] of {', '.join(map(str, PNG_CHANNELS))} channels have PNGs. "
             f"This model's event shape is {list(model.event_shape)}"
         )
-    pixels = tf.cast(tf.round(tf.clip_by_value(sample_mean(model, seeds), 0.0, 1.0) * 255.0), tf.uint8)
-    return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)
+    means = sample_mean(model, inputs)["mean"]
+    pixels = tf.cast(tf.round(tf.clip_by_value(means, 0.0, 1.0) * 255.0), tf.uint8)
+    return {"image_bytes": tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)}
 
 
-def reconstruct(model: Model, x: tf.Tensor) -> tf.Tensor:
-    """E[x given z] at the mean of q(z given x): `[B, *event_shape]` -> the same."""
-    return mean(model.decode(center(model.encode(x))))
+def encode(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """The parameters of q(z given x) by name: x `[B, *event_shape]`."""
+    return parameters(_posterior(model, inputs))
 
 
-def score(model: Model, x: tf.Tensor, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+def reconstruct(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """E[x given z] at the center of q(z given x): `[B, *event_shape]` -> the same."""
+    return {"mean": mean(_likelihood(model, center(_posterior(model, inputs)), inputs))}
+
+
+def score(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
     """The bound and its terms, z by seed: `[B, *event_shape]` and int64 `[B]` -> three of `[B]`, in nats."""
-    q = model.encode(x)
-    terms = elbo_at(model, q.tensor_distribution, draw(q, seeds, POSTERIOR), x)
+    batch = Batch(inputs["x"], inputs.get("y"))
+    q = _posterior(model, inputs)
+    terms = elbo_at(model, q.tensor_distribution, draw(q, inputs["seed"], POSTERIOR), batch)
     return {"elbo": terms.elbo, "log_likelihood": terms.log_likelihood, "kl": terms.kl}
+
+
+LATENT_FUNCTIONS: Final[Mapping[str, Callable[[LatentVariableModel, Tensors], dict[str, tf.Tensor]]]] = {
+    "decode": decode,
+    "likelihood": likelihood,
+    "sample_latent": sample_latent,
+    "sample_mean": sample_mean,
+    "sample": sample,
+    "sample_png": sample_png,
+    "encode": encode,
+    "reconstruct": reconstruct,
+    "score": score,
+}
+"""The computing function of each signature of a model with latents."""
+
+
+# Models p(y given x) without latents.
+
+
+def decode_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """E[y given x]: x `[B, *input_shape]` -> `[B, *event_shape]`."""
+    return {"mean": mean(wrap(model.likelihood(inputs["x"])))}
+
+
+def likelihood_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """The parameters of p(y given x) by name: x `[B, *input_shape]`."""
+    return parameters(wrap(model.likelihood(inputs["x"])))
+
+
+def sample_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """y ~ p(y given x) by seed: x `[B, *input_shape]` and int64 `[B]` -> `[B, *event_shape]`."""
+    return {"sample": draw(wrap(model.likelihood(inputs["x"])), inputs["seed"], OBSERVATION)}
+
+
+OBSERVED_FUNCTIONS: Final[Mapping[str, Callable[[ConditionalDensity, Tensors], dict[str, tf.Tensor]]]] = {
+    "decode": decode_observed,
+    "likelihood": likelihood_observed,
+    "sample": sample_observed,
+}
+"""The computing function of each signature of a model without latents."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -12,9 +13,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfpvae.batch import Batch, Latents
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
-from tfpvae.models.ancestral import (
+from tfpvae.layers.distribution_tensor import unwrap
+from tfpvae.models.distribution_model import deserialized
+from tfpvae.models.latent_graph import (
     DATA,
     AncestralDecoder,
     AncestralPosterior,
@@ -22,16 +26,16 @@ from tfpvae.models.ancestral import (
     Conditional,
     Part,
 )
-from tfpvae.models.vae import VAE
-from tfpvae.objectives import Objective, Terms
+from tfpvae.models.latent_variable_model import LatentVariableModel
+from tfpvae.objectives import BoundModel, BoundTerms, Objective
 from tfpvae.priors import Prior
 
 
 class StageTerms(NamedTuple):
     """The bounds of both stages, and what they say of the two-stage model: each `[B]`, in nats."""
 
-    first: Terms
-    second: Terms
+    first: BoundTerms
+    second: BoundTerms
     """Of the second stage at a draw of q(z given x)."""
     log_q: tf.Tensor
     """log q(z given x) at that draw."""
@@ -60,41 +64,49 @@ class StageTerms(NamedTuple):
 class BothStages(Objective):
     """Each stage's own objective: the first's at x, the second's at a draw of q(z given x), whose gradient stops."""
 
-    def __call__(  # type: ignore[override]  # Terms of two bounds.
+    def __init__(self, first: LatentVariableModel, second: LatentVariableModel) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def __call__(
         self,
-        model: TwoStageVAE,
-        x: tf.Tensor,
+        model: BoundModel,
+        batch: Batch | tf.Tensor,
         seed: tf.Tensor | None = None,
         training: bool = False,
         step: Any = 0,
     ) -> StageTerms:
-        first, second = model.first, model.second
+        first, second = self.first, self.second
+        batch = Batch.of(batch)
         of_draw, of_first, of_second = tf.unstack(tfp.random.split_seed(seed, n=3))
         # A stage that is not trained runs as it does in use.
-        q = first.posterior(x, training=training and first.trainable)
+        train_first, train_second = training and first.trainable, training and second.trainable
+        q = unwrap(first.posterior(batch, training=train_first))
         z = tf.stop_gradient(q.sample(seed=of_draw))
         return StageTerms(
             log_q=q.log_prob(z),
-            first=first.objective(_Given(first, q), x, of_first, training and first.trainable, step),
-            second=second.objective(second, z, of_second, training and second.trainable, step),
+            first=first.objective(_WithPosterior(first, q), batch, of_first, train_first, step),
+            second=second.objective(second, Batch(z), of_second, train_second, step),
         )
 
 
-class _Given:
-    """A model whose q(z given x) has been computed."""
+class _WithPosterior:
+    """A model whose q(z given x) of the batch has been computed already."""
 
-    def __init__(self, model: VAE, q: tfd.Distribution) -> None:
+    def __init__(self, model: LatentVariableModel, q: tfd.Distribution) -> None:
         self.prior: Prior = model.prior
         self.likelihood = model.likelihood
+        self.prior_distribution = model.prior_distribution
         self._q = q
 
-    def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        del x, training
+    def posterior(self, batch: Batch, training: bool = False) -> tfd.Distribution:
+        del batch, training
         return self._q
 
 
 @register
-class TwoStageVAE(VAE):
+class TwoStageVAE(LatentVariableModel):
     """A second VAE over the latents of a first [DW19]: u ~ p(u), z ~ p(z given u), x ~ p(x given z).
 
     The latents that a trained VAE gives to its data, q(z) = E[q(z given x)], are not spread as its prior is, where the
@@ -128,34 +140,42 @@ class TwoStageVAE(VAE):
         **kwargs: those of `keras.Model`.
 
     Raises:
-        ModelError: they are not VAEs, the first is not built, or the second's data are not the first's latents.
+        ModelError: they are no models with latents, the first is not built, or the second's data are not the first's
+            latents.
 
     Attributes:
         first, second: as given.
+        encoder, decoder: q(u, z given x) and p(x given z) as one layer each.
     """
 
-    encoder: AncestralPosterior
-    decoder: AncestralDecoder
+    _roles = ("encoder", "decoder")
 
-    def __init__(self, first: VAE, second: VAE, **kwargs: Any) -> None:
+    def __init__(self, first: LatentVariableModel, second: LatentVariableModel, **kwargs: Any) -> None:
         _check_stages(first, second)
-        parts = [Part("u", (second.latent_size,)), Part("z", (first.latent_size,))]
-        q = [Conditional("z", first.encoder, DATA), Conditional("u", second.encoder, "z")]
-        # Before the rest, which builds the model: Keras takes no layers after that.
+        super().__init__(BothStages(first, second), **kwargs)
         self.first = first
         self.second = second
         self.first_loss_tracker = keras.metrics.Mean(name="first_loss")
         self.second_loss_tracker = keras.metrics.Mean(name="second_loss")
-        super().__init__(
-            AncestralPosterior(q, parts, first.event_shape),
-            AncestralDecoder(Conditional(DATA, first.decoder, "z"), parts),
-            AncestralPrior(second.prior, [Conditional("z", second.decoder, "u")], parts),
-            BothStages(),
-            **kwargs,
-        )
+        parts = [Part("u", (second.latent_size,)), Part("z", (first.latent_size,))]
+        # By the stages' own functions, which a subclass may have overridden.
+        q_z = Conditional("z", _network(first, "encoder"), DATA, _posterior(first))
+        q_u = Conditional("u", _network(second, "encoder"), "z", _posterior(second))
+        p_z = Conditional("z", _network(second, "decoder"), "u", _likelihood(second))
+        p_x = Conditional(DATA, _network(first, "decoder"), "z", _likelihood(first))
+        self.encoder = AncestralPosterior([q_z, q_u], parts, first.event_shape)
+        self.decoder = AncestralDecoder(p_x, parts)
+        self.prior = AncestralPrior(second.prior, [p_z], parts)
+        self.latent_parts = {part.name: part.size for part in parts}
+        self.build((None, *first.event_shape))
 
-    def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        return self.encoder.joint(x, training)
+    def posterior(self, batch: Batch | tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """q(u, z given x): x `[B, *event_shape]` -> batch `[B]`, event `[D]`."""
+        return self.encoder(Batch.of(batch).x, training=training)
+
+    def likelihood(self, latents: Latents | tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """p(x given z), z part of (u, z) `[B, D]` -> batch `[B]`, event `event_shape`."""
+        return self.decoder(Latents.of(latents).z, training=training)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -167,24 +187,35 @@ class TwoStageVAE(VAE):
         return super()._report(terms, loss, weight)
 
     def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {**keras.Model.get_config(self), "first": serialize(self.first), "second": serialize(self.second)}
+        return {**super().get_config(), **self._serialized("first", "second")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> TwoStageVAE:
-        config = dict(config)
+        config = deserialized(config, custom_objects)
         for stage in ("first", "second"):
-            config[stage] = keras.saving.deserialize_keras_object(config[stage], custom_objects)
             if not config[stage].trainable:
                 config[stage].trainable = False  # Its layers too: Keras restores that of the model alone.
         return cls(**config)
 
 
+def _network(stage: LatentVariableModel, name: str) -> keras.layers.Layer:
+    """A network of a stage; the stage itself, where it has none of that name."""
+    return getattr(stage, name, stage)
+
+
+def _posterior(stage: LatentVariableModel) -> Callable[..., tfd.Distribution]:
+    return lambda x, training=False: stage.posterior(Batch(x), training=training)
+
+
+def _likelihood(stage: LatentVariableModel) -> Callable[..., tfd.Distribution]:
+    return lambda z, training=False: stage.likelihood(Latents(z), training=training)
+
+
 def _check_stages(first: Any, second: Any) -> None:
     for role, stage in (("first", first), ("second", second)):
-        if not isinstance(stage, VAE):
-            raise ModelError(f"{role} must be a tfpvae.VAE. Received: {type(stage).__name__}")
-        if stage.condition is not None:
+        if not isinstance(stage, LatentVariableModel):
+            raise ModelError(f"{role} must be a model with latents, such as a VAE. Received: {type(stage).__name__}")
+        if stage.takes_condition:
             raise ModelError(f"{role} must be a model without a condition. Received: a {type(stage).__name__}")
     if first is second:
         raise ModelError("first and second must be two models. Received: the same")

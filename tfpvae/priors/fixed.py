@@ -119,3 +119,12 @@ class DistributionPrior(Prior):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "distribution": serialize_distribution(self._distribution)}
+
+
+def as_prior(prior: Prior | tfd.Distribution) -> Prior:
+    """A prior as it is; a distribution of TFP as a `DistributionPrior`.
+
+    Raises:
+        ModelError: it is neither, or no distribution over one vector.
+    """
+    return prior if isinstance(prior, Prior) else DistributionPrior(prior)

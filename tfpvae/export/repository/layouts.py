@@ -39,7 +39,7 @@ from tfpvae.export.repository.model_config import replace_text
 from tfpvae.export.repository.versions import publishing, versions
 from tfpvae.files import local_path
 from tfpvae.manifest import SignatureEntry, read_manifest
-from tfpvae.models import VAE, ConditionalDensity
+from tfpvae.models import DistributionModel
 from tfpvae.signatures import ONNX_DIRECTORY, Run, graph_of
 
 MAX_BATCH_SIZE: Final = 64
@@ -54,7 +54,7 @@ _OPENVINO_MOUNT: Final = "/models"
 
 
 def export_layout(
-    model: VAE | ConditionalDensity,
+    model: DistributionModel,
     directory: str | Path,
     layout: str,
     *,
@@ -171,7 +171,7 @@ def openvino_config(config: Mapping[str, Any], servables: Mapping[str, Any]) -> 
 
 
 def _wrong_in_openvino(
-    model: VAE | ConditionalDensity, graphs: Mapping[str, Path], profile: Profile, progress: Callable[[str], None]
+    model: DistributionModel, graphs: Mapping[str, Path], profile: Profile, progress: Callable[[str], None]
 ) -> dict[str, str]:
     """What OpenVINO does not compute as Keras does, or does not open, and why, by servable."""
     try:

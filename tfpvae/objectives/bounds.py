@@ -1,4 +1,4 @@
-"""Bounds on log p(x): as functions that return named terms of shape `[B]`, in nats, and as objectives of a model.
+"""Bounds on log p(x), as functions that return named terms of shape `[B]`, in nats.
 
 The terms sum over the event and keep the batch; the one mean over the batch is taken by the model, last.
 
@@ -11,37 +11,54 @@ The terms sum over the event and keep the batch; the one mean over the batch is 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
-import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfpvae.checks import number, positive_integer
+from tfpvae.batch import Batch, Latents
+from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
-from tfpvae.layers.base import register
 from tfpvae.layers.distribution_tensor import unwrap
 from tfpvae.layers.kl import check_same_event, exact_kl, kl_divergence, kl_per_value, monte_carlo_kl
 from tfpvae.priors.base import Prior
 
-Beta: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
-"""A factor of the KL: a number, or a schedule of it over the training steps, such as `tfpvae.schedules.KLWarmUp`."""
 
-
-class LatentVariableModel(Protocol):
-    """What a bound needs of a model."""
+class BoundModel(Protocol):
+    """What a bound needs of a model: `tfpvae.LatentVariableModel` has it."""
 
     prior: Prior
 
-    def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """q(z given x)."""
+    def posterior(self, batch: Batch, training: bool = False) -> tfd.Distribution:
+        """q(z given x), or q(z given x, y)."""
 
-    def likelihood(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """p(x given z)."""
+    def prior_distribution(self, y: Any = None, training: bool = False) -> tfd.Distribution:
+        """p(z), or p(z given y)."""
+
+    def likelihood(self, latents: Latents, training: bool = False) -> tfd.Distribution:
+        """p(x given z), or p(x given z, y)."""
+
+
+class BoundTerms(Protocol):
+    """What an objective returns, each `[B]`, in nats; `Terms` is one."""
+
+    @property
+    def bound(self) -> tf.Tensor:
+        """What is maximised."""
+
+    @property
+    def log_likelihood(self) -> tf.Tensor:
+        """log p(x given z)."""
+
+    @property
+    def kl(self) -> tf.Tensor:
+        """KL(q || p), or an estimate of it."""
+
+    @property
+    def elbo(self) -> tf.Tensor:
+        """The evidence lower bound."""
 
 
 class Terms(NamedTuple):
@@ -61,8 +78,8 @@ class Terms(NamedTuple):
 
 
 def elbo(
-    model: LatentVariableModel,
-    x: tf.Tensor,
+    model: BoundModel,
+    batch: Batch | tf.Tensor,
     seed: tf.Tensor | None = None,
     training: bool = False,
     beta: float | tf.Tensor = 1.0,
@@ -71,7 +88,7 @@ def elbo(
 
     Args:
         model: the model.
-        x: `[B, *event_shape]`.
+        batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
         training: whether the networks run in training mode.
         beta: a factor of the KL. Other than 1 it is the beta-ELBO [HMP+17, eq. 4], a bound for 1 and more.
@@ -79,23 +96,24 @@ def elbo(
     Returns:
         The terms, each `[B]`.
     """
-    q = model.posterior(x, training=training)
-    z = q.sample(seed=seed)
-    return elbo_at(model, q, z, x, training, beta)
+    batch = Batch.of(batch)
+    q = unwrap(model.posterior(batch, training=training))
+    return elbo_at(model, q, q.sample(seed=seed), batch, training, beta)
 
 
 def elbo_at(
-    model: LatentVariableModel,
+    model: BoundModel,
     q: tfd.Distribution,
     z: tf.Tensor,
-    x: tf.Tensor,
+    batch: Batch | tf.Tensor,
     training: bool = False,
     beta: float | tf.Tensor = 1.0,
 ) -> Terms:
     """The terms of `elbo` at a given draw `z` `[B, D]` of `q`."""
-    log_likelihood = model.likelihood(z, training=training).log_prob(x)
-    p = model.prior.distribution()
-    # `kl_divergence` warns where there is no closed form, which is no news with a prior that never has one.
+    batch = Batch.of(batch)
+    log_likelihood = unwrap(model.likelihood(Latents(z, batch.y), training=training)).log_prob(batch.x)
+    p = unwrap(model.prior_distribution(batch.y, training=training))
+    # `kl_divergence` warns where there is no closed form. A prior that never has one needs no warning.
     kl = kl_divergence(q, p, z) if model.prior.closed_form_kl else _quiet_kl(q, p, z)
     return Terms(log_likelihood - beta * kl, log_likelihood, kl)
 
@@ -107,8 +125,8 @@ def _quiet_kl(q: tfd.Distribution, p: tfd.Distribution, z: tf.Tensor) -> tf.Tens
 
 
 def free_bits(
-    model: LatentVariableModel,
-    x: tf.Tensor,
+    model: BoundModel,
+    batch: Batch | tf.Tensor,
     nats: float,
     seed: tf.Tensor | None = None,
     training: bool = False,
@@ -121,7 +139,7 @@ def free_bits(
 
     Args:
         model: the model: a Gaussian q with independent values, and such a prior.
-        x: `[B, *event_shape]`.
+        batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         nats: per latent, 0 or more.
         seed, training, beta: as of `elbo`.
 
@@ -131,24 +149,26 @@ def free_bits(
     Raises:
         ModelError: the KL is no sum over the latents.
     """
-    q = model.posterior(x, training=training)
-    per_latent = kl_per_value(q, model.prior.distribution())
+    batch = Batch.of(batch)
+    q = unwrap(model.posterior(batch, training=training))
+    per_latent = kl_per_value(q, unwrap(model.prior_distribution(batch.y, training=training)))
     if per_latent is None:
-        raise ModelError(_NO_FREE_BITS)
-    log_likelihood = model.likelihood(q.sample(seed=seed), training=training).log_prob(x)
+        raise ModelError(NO_FREE_BITS)
+    p_x = unwrap(model.likelihood(Latents(q.sample(seed=seed), batch.y), training=training))
+    log_likelihood = p_x.log_prob(batch.x)
     counted = tf.reduce_sum(tf.maximum(tf.reduce_mean(per_latent, axis=0), nats))
     return Terms(log_likelihood - beta * counted, log_likelihood, tf.reduce_sum(per_latent, axis=-1))
 
 
-_NO_FREE_BITS = (
+NO_FREE_BITS = (
     "FreeBits must have a KL that is a sum over the latents, as that of two Gaussians of independent values is. "
     "Use a posterior such as tfpvae.layers.MultivariateNormalDiag with the standard prior, or another objective."
 )
 
 
 def iwae(
-    model: LatentVariableModel,
-    x: tf.Tensor,
+    model: BoundModel,
+    batch: Batch | tf.Tensor,
     k: int,
     seed: tf.Tensor | None = None,
     training: bool = False,
@@ -160,7 +180,7 @@ def iwae(
 
     Args:
         model: the model. The decoder sees k B rows at once.
-        x: `[B, *event_shape]`.
+        batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         k: how many draws.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
         training: whether the networks run in training mode.
@@ -173,13 +193,13 @@ def iwae(
     Raises:
         ModelError: k is not an integer of at least 1.
     """
-    draws = _draws(model, x, k, seed, training)
+    draws = _draws(model, batch, k, seed, training)
     return _iwae_terms(model, draws, draws.log_likelihood - beta * draws.log_ratio, k)
 
 
-def _iwae_terms(model: LatentVariableModel, draws: _Draws, weights: tf.Tensor, k: int) -> Terms:
+def _iwae_terms(model: BoundModel, draws: _Draws, weights: tf.Tensor, k: int) -> Terms:
     # The KL is reported here, not maximised.
-    kl = exact_kl(draws.q, model.prior.distribution()) if model.prior.closed_form_kl else None
+    kl = exact_kl(draws.q, draws.p) if model.prior.closed_form_kl else None
     return Terms(
         bound=tf.reduce_logsumexp(weights, axis=0) - math.log(k),
         log_likelihood=tf.reduce_mean(draws.log_likelihood, axis=0),
@@ -188,8 +208,8 @@ def _iwae_terms(model: LatentVariableModel, draws: _Draws, weights: tf.Tensor, k
 
 
 def dreg(
-    model: LatentVariableModel,
-    x: tf.Tensor,
+    model: BoundModel,
+    batch: Batch | tf.Tensor,
     k: int,
     seed: tf.Tensor | None = None,
     training: bool = False,
@@ -211,7 +231,7 @@ def dreg(
         # The shares are known when the gradient comes back: `sum_s w_s log W_s` below brings the first factor w_s.
         return tf.identity(z), lambda gradient: gradient * shares[0][..., tf.newaxis]
 
-    draws = _draws(model, x, k, seed, training, share_of_gradient)
+    draws = _draws(model, batch, k, seed, training, share_of_gradient)
     weights = draws.log_likelihood - beta * (draws.log_ratio - draws.score)
     shares.append(tf.stop_gradient(tf.nn.softmax(weights, axis=0)))
     terms = _iwae_terms(model, draws, weights, k)
@@ -220,8 +240,8 @@ def dreg(
 
 
 def log_weights(
-    model: LatentVariableModel,
-    x: tf.Tensor,
+    model: BoundModel,
+    batch: Batch | tf.Tensor,
     k: int,
     seed: tf.Tensor | None = None,
     training: bool = False,
@@ -232,7 +252,7 @@ def log_weights(
 
     Args:
         model: the model. The decoder sees k B rows at once.
-        x: `[B, *event_shape]`.
+        batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         k: how many draws.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
         training: whether the networks run in training mode.
@@ -243,16 +263,16 @@ def log_weights(
     Raises:
         ModelError: k is not an integer of at least 1.
     """
-    draws = _draws(model, x, k, seed, training)
+    draws = _draws(model, batch, k, seed, training)
     return draws.log_likelihood - draws.log_ratio
 
 
-def log_joint(model: LatentVariableModel, x: tf.Tensor, z: tf.Tensor, training: bool = False) -> tf.Tensor:
+def log_joint(model: BoundModel, batch: Batch | tf.Tensor, z: tf.Tensor, training: bool = False) -> tf.Tensor:
     """log p(x, z) = log p(x given z) + log p(z).
 
     Args:
         model: the model.
-        x: `[B, *event_shape]`.
+        batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         z: `[B, D]`, or k for each row of x, `[k, B, D]`.
         training: whether the decoder runs in training mode.
 
@@ -262,11 +282,14 @@ def log_joint(model: LatentVariableModel, x: tf.Tensor, z: tf.Tensor, training: 
     Raises:
         ModelError: z has not one latent, or k of them, for each row of x.
     """
-    return log_likelihood(model, x, z, training) + model.prior.distribution().log_prob(z)
+    batch = Batch.of(batch)
+    p = unwrap(model.prior_distribution(batch.y, training=training))
+    return log_likelihood(model, batch, z, training) + p.log_prob(z)
 
 
-def log_likelihood(model: LatentVariableModel, x: tf.Tensor, z: tf.Tensor, training: bool = False) -> tf.Tensor:
+def log_likelihood(model: BoundModel, batch: Batch | tf.Tensor, z: tf.Tensor, training: bool = False) -> tf.Tensor:
     """log p(x given z); arguments, result and errors as of `log_joint`."""
+    x, y = Batch.of(batch)
     x, z = tf.convert_to_tensor(x), tf.convert_to_tensor(z)
     if z.shape.rank not in (2, 3) or not z.shape[-2:-1].is_compatible_with(x.shape[:1]):
         raise ModelError(
@@ -274,18 +297,19 @@ def log_likelihood(model: LatentVariableModel, x: tf.Tensor, z: tf.Tensor, train
             f"x of shape {x.shape}"
         )
     if z.shape.rank == 2:
-        return model.likelihood(z, training=training).log_prob(x)
-    # Decoders take [B, D]: the k draws become rows, draw after draw, and x is repeated beside them.
+        return unwrap(model.likelihood(Latents(z, y), training=training)).log_prob(x)
+    # Decoders take [B, D]: the k draws become rows, draw after draw, and the batch is repeated beside them.
     k = tf.shape(z)[0]
-    rows = tf.reshape(z, [-1, z.shape[-1]])
-    repeated = tf.tile(x, tf.concat([[k], tf.ones(x.shape.rank - 1, tf.int32)], axis=0))
-    return tf.reshape(model.likelihood(rows, training=training).log_prob(repeated), [k, -1])
+    repeated = Batch(x, y).repeat(k)
+    latents = Latents(tf.reshape(z, [-1, z.shape[-1]]), repeated.y)
+    return tf.reshape(unwrap(model.likelihood(latents, training=training)).log_prob(repeated.x), [k, -1])
 
 
 class _Draws(NamedTuple):
-    """q, and at k draws of it log p(x given z) and log q(z given x) - log p(z), each `[k, B]`."""
+    """q and p(z), and at k draws of q log p(x given z) and log q(z given x) - log p(z), each `[k, B]`."""
 
     q: tfd.Distribution
+    p: tfd.Distribution
     log_likelihood: tf.Tensor
     log_ratio: tf.Tensor
     score: tf.Tensor | float
@@ -293,15 +317,17 @@ class _Draws(NamedTuple):
 
 
 def _draws(
-    model: LatentVariableModel,
-    x: tf.Tensor,
+    model: BoundModel,
+    batch: Batch | tf.Tensor,
     k: int,
     seed: tf.Tensor | None,
     training: bool,
     wrap: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> _Draws:
     positive_integer("k", k)
-    q = model.posterior(x, training=training)
+    batch = Batch.of(batch)
+    q = unwrap(model.posterior(batch, training=training))
+    p = unwrap(model.prior_distribution(batch.y, training=training))
     z = q.sample(k, seed=seed)
     score: tf.Tensor | float = 0.0
     if wrap is not None:
@@ -310,162 +336,8 @@ def _draws(
         score = of_q - tf.stop_gradient(of_q)
     return _Draws(
         q=q,
-        log_likelihood=log_likelihood(model, x, z, training),
-        log_ratio=monte_carlo_kl(q, model.prior.distribution(), z),
+        p=p,
+        log_likelihood=log_likelihood(model, batch, z, training),
+        log_ratio=monte_carlo_kl(q, p, z),
         score=score,
     )
-
-
-# The same as objectives of a model.
-
-
-class Objective:
-    """What a model maximises: abstract. It is data, saved with the model.
-
-    Args:
-        beta: a factor of the KL: a number, or a schedule over the training steps, such as
-            `tfpvae.schedules.KLWarmUp(steps=5000)`. The objective owns it; the optimizer counts the steps.
-
-    Raises:
-        ModelError: beta is neither a number of 0 or more nor a schedule.
-    """
-
-    def __init__(self, beta: Beta = 1.0) -> None:
-        schedule = isinstance(beta, keras.optimizers.schedules.LearningRateSchedule)
-        number = isinstance(beta, int | float | np.number) and not isinstance(beta, bool)
-        if not schedule and not (number and 0 <= float(beta) < math.inf):
-            raise ModelError(
-                "beta must be a number of 0 or more, or a schedule such as tfpvae.schedules.KLWarmUp(steps=1000). "
-                f"Received: beta={beta!r}"
-            )
-        self.beta = beta if schedule else float(beta)
-
-    def __call__(
-        self,
-        model: LatentVariableModel,
-        x: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        training: bool = False,
-        step: Any = 0,
-    ) -> Terms:
-        """The bound and its terms, each `[B]`, in nats.
-
-        Args:
-            model: the model.
-            x: `[B, *event_shape]`.
-            seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
-            training: whether the networks run in training mode.
-            step: the number of training steps made so far.
-        """
-        return self.function()(model, x, seed=seed, training=training, beta=self.beta_at(step))
-
-    def function(self) -> Callable[..., Terms]:
-        """The bound as a function of a model, x, seed, training and beta."""
-        raise NotImplementedError
-
-    def check(self, prior: Prior, q: tfd.Distribution) -> None:
-        """Refuses a model whose bound cannot be computed.
-
-        Args:
-            prior: the model's.
-            q: its posterior at one row.
-
-        Raises:
-            ModelError: it cannot.
-        """
-        if q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
-            raise ModelError(
-                f"{type(self).__name__} must have a posterior that is reparameterised: the gradient comes through its "
-                "draws, and would be None. Use one such as tfpvae.layers.MultivariateNormalDiag. "
-                f"Received: {unwrap(q).name}"
-            )
-
-    def beta_at(self, step: Any) -> Any:
-        """The factor of the KL after so many training steps."""
-        return self.beta if isinstance(self.beta, float) else self.beta(step)
-
-    def get_config(self) -> dict[str, Any]:
-        beta = self.beta
-        return {"beta": beta if isinstance(beta, float) else keras.saving.serialize_keras_object(beta)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Objective:
-        config = dict(config)
-        if isinstance(config["beta"], dict):
-            config["beta"] = keras.saving.deserialize_keras_object(config["beta"])
-        return cls(**config)
-
-
-@register
-class Elbo(Objective):
-    """The evidence lower bound [KW14, eq. 3], the default; with a `beta` other than 1 the beta-ELBO [HMP+17, eq. 4]."""
-
-    def function(self) -> Callable[..., Terms]:
-        return elbo
-
-
-@register
-class FreeBits(Objective):
-    """The ELBO whose KL counts for each latent at least `nats` [KSJ+16, eq. 15]; see `free_bits`.
-
-    Args:
-        nats: per latent, 0 or more.
-        beta: as of `Objective`.
-
-    Raises:
-        ModelError: nats is not a number of at least 0.
-    """
-
-    def __init__(self, nats: float, beta: Beta = 1.0) -> None:
-        super().__init__(beta)
-        self.nats = number("nats", nats, least=0)
-
-    def function(self) -> Callable[..., Terms]:
-        return functools.partial(free_bits, nats=self.nats)
-
-    def check(self, prior: Prior, q: tfd.Distribution) -> None:
-        super().check(prior, q)
-        if kl_per_value(q, prior.distribution()) is None:
-            raise ModelError(_NO_FREE_BITS)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"nats": self.nats, **super().get_config()}
-
-
-@register
-class Iwae(Objective):
-    """The importance-weighted bound of k draws [BGS16, eq. 8]; see `iwae`.
-
-    Args:
-        k: how many draws, at least 1. The decoder sees k rows for each of the batch.
-        beta: as of `Objective`.
-
-    Raises:
-        ModelError: k is not an integer of at least 1.
-    """
-
-    def __init__(self, k: int, beta: Beta = 1.0) -> None:
-        super().__init__(beta)
-        self.k = positive_integer("k", k)
-
-    def function(self) -> Callable[..., Terms]:
-        return functools.partial(iwae, k=self.k)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"k": self.k, **super().get_config()}
-
-
-@register
-class DReG(Iwae):
-    """`Iwae` with the doubly reparameterised gradient [TLRM19]: less noise in the encoder's gradient; see `dreg`."""
-
-    def function(self) -> Callable[..., Terms]:
-        return functools.partial(dreg, k=self.k)
-
-    def check(self, prior: Prior, q: tfd.Distribution) -> None:
-        super().check(prior, q)
-        if prior.shares_encoder:
-            raise ModelError(
-                f"DReG must have a prior that does not share the encoder's weights: its gradient holds them fixed in "
-                f"q, and would be wrong for {type(prior).__name__}. Use Iwae, or another prior."
-            )

@@ -1,0 +1,144 @@
+"""A joint distribution of several latents, as one over the vector of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
+
+from tfpvae.batch import repeat_rows
+from tfpvae.models.latent_graph.parts import Conditional, Part, Values
+
+Factor: TypeAlias = tfd.Distribution | Callable[[Values], tfd.Distribution]
+"""A part's distribution, batch `[B]` or `[]`; or a function that makes it of the earlier parts' rows, batch `[R]`."""
+
+
+class Ancestral(tfd.Distribution):
+    """p(a) p(b given a) p(c given a, b) ...: a joint distribution of parts, as one over the vector z of them all.
+
+    `log_prob` of the very tensor that `sample` returned uses the distributions that it was drawn from, so that no
+    network runs twice. To differentiate by such a z alone, give `tf.identity(z)`.
+
+    It has no mean in closed form. `mean` gives each part's at the means of those before it.
+
+    Args:
+        parts: in their order within z.
+        factors: by the part's name, in an order in which every part comes after those it is given.
+        batch: a tensor `[B, ...]` of the batch's size; None is a batch shape of `[]`.
+        data: tensors `[B, ...]` by name that factors take beside other parts.
+        reparameterized: whether every factor is.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        factors: Mapping[str, Factor],
+        batch: tf.Tensor | None = None,
+        data: Mapping[str, tf.Tensor] | None = None,
+        reparameterized: bool = True,
+    ) -> None:
+        self._parts = tuple(parts)
+        self._factors = dict(factors)
+        self._batch = batch
+        self._data = dict(data or {})
+        self._drawn: tuple[tf.Tensor, list[tuple[tfd.Distribution, tf.Tensor]]] | None = None
+        first = next(factor for factor in self._factors.values() if isinstance(factor, tfd.Distribution))
+        super().__init__(
+            dtype=first.dtype,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters={},
+            name="Ancestral",
+        )
+
+    def _batch_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([]) if self._batch is None else self._batch.shape[:1]
+
+    def _batch_shape_tensor(self) -> tf.Tensor:
+        return tf.constant([], tf.int32) if self._batch is None else tf.shape(self._batch)[:1]
+
+    def _event_shape(self) -> tf.TensorShape:
+        return tf.TensorShape([sum(part.size for part in self._parts)])
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant(self._event_shape().as_list(), tf.int32)
+
+    def sample(self, sample_shape: Any = (), seed: Any = None, name: str = "sample", **kwargs: Any) -> tf.Tensor:
+        """As `tfd.Distribution.sample`."""
+        z = super().sample(sample_shape, seed=seed, name=name, **kwargs)
+        assert self._drawn is not None
+        self._drawn = (z, self._drawn[1])
+        return z
+
+    def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
+        seeds = iter(tf.unstack(tfp.random.split_seed(seed, n=len(self._factors))))
+
+        def draw(name: str, distribution: tfd.Distribution, is_root: bool) -> tf.Tensor:
+            del name
+            return distribution.sample(n, seed=next(seeds)) if is_root else distribution.sample(seed=next(seeds))
+
+        leading = tf.concat([[n], self.batch_shape_tensor()], axis=0)
+        z, walked = self._walk(leading, draw)
+        self._drawn = (z, walked)
+        return z
+
+    def _mean(self) -> tf.Tensor:
+        return self._walk(self.batch_shape_tensor(), lambda name, distribution, is_root: distribution.mean())[0]
+
+    def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        if self._drawn is not None and value is self._drawn[0]:
+            leading, walked = tf.shape(value)[:-1], self._drawn[1]
+        else:
+            if self._batch is not None:
+                # Broadcasts, in operations that export.
+                value += tf.zeros(tf.concat([tf.shape(self._batch)[:1], [1]], axis=0), value.dtype)
+            leading = tf.shape(value)[:-1]
+            sizes = [part.size for part in self._parts]
+            flat = dict(zip((part.name for part in self._parts), tf.split(value, sizes, axis=-1), strict=True))
+
+            def look_up(name: str, distribution: tfd.Distribution, is_root: bool) -> tf.Tensor:
+                shape = leading if is_root else [-1]
+                return tf.reshape(flat[name], tf.concat([shape, distribution.event_shape], axis=0))
+
+            _, walked = self._walk(leading, look_up)
+        # Those of roots are [*leading], the others [R]: the same numbers in the same order.
+        return tf.add_n([tf.reshape(distribution.log_prob(value), leading) for distribution, value in walked])
+
+    def _walk(
+        self, leading: tf.Tensor, value_of: Callable[[str, tfd.Distribution, bool], tf.Tensor]
+    ) -> tuple[tf.Tensor, list[tuple[tfd.Distribution, tf.Tensor]]]:
+        """Goes from part to part.
+
+        Args:
+            leading: the axes of z before its last.
+            value_of: a part's value, of its name, its distribution and whether that conditions on no other part:
+                `[*leading, *event_shape]` if so, else `[R, *event_shape]`, R the product of `leading`.
+
+        Returns:
+            z `[*leading, D]`, and the distributions with the values.
+        """
+        rows = {name: _repeated(value, tf.reduce_prod(leading)) for name, value in self._data.items()}
+        walked = []
+        shapes = {part.name: part.event_shape for part in self._parts}
+        for name, factor in self._factors.items():
+            is_root = isinstance(factor, tfd.Distribution)
+            distribution = factor if is_root else factor(rows)
+            value = value_of(name, distribution, is_root)
+            walked.append((distribution, value))
+            rows[name] = tf.reshape(value, [-1, *shapes[name]])
+        flat = [tf.reshape(rows[part.name], tf.concat([leading, [part.size]], axis=0)) for part in self._parts]
+        return tf.concat(flat, axis=-1), walked
+
+
+def factor(conditional: Conditional, training: bool = False) -> Callable[[Values], tfd.Distribution]:
+    """A conditional as a factor of `Ancestral`."""
+    return lambda values: conditional(values, training).tensor_distribution
+
+
+def _repeated(value: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """`[B, ...]` to `[rows, ...]`, draw after draw."""
+    return repeat_rows(value, rows // tf.shape(value)[0])

@@ -1,0 +1,52 @@
+"""A network of x and latents as two networks, so that what x alone decides is computed once for many draws."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import keras
+
+from tfpvae.models.latent_graph.parts import DATA, Conditional
+
+FEATURES: Final = "x_features_"
+"""The beginning of the names of what x alone decides, `x_features_<part>`."""
+
+
+def split_at_data(conditional: Conditional) -> tuple[Conditional, Conditional]:
+    """A network of x and other parts as two: what x alone decides, once for each x, and the rest, once for each draw.
+
+    Returns:
+        A network from x to a list of tensors, and the conditional that takes these by the names `x_features_<part>`
+        (`x_features_<part>_2` and so on) beside the other parts.
+    """
+    network, name = conditional.network, f"{FEATURES}{conditional.name}"
+    needs_others: dict[int, bool] = {}
+    border: dict[int, Any] = {}
+
+    # Keras has no public way to walk a graph of layers; tests/models/test_hierarchical.py tells when this one changes.
+    def visit(tensor: Any) -> bool:
+        if id(tensor) not in needs_others:
+            operation, index, _ = tensor._keras_history
+            node = operation._inbound_nodes[index]
+            if node.is_input:
+                needs_others[id(tensor)] = tensor.name != DATA
+            else:
+                inputs = [(source, visit(source)) for source in node.input_tensors]
+                needs_others[id(tensor)] = any(needs for _, needs in inputs)
+                if needs_others[id(tensor)]:
+                    border.update({id(source): source for source, needs in inputs if not needs})
+        return needs_others[id(tensor)]
+
+    for output in network.outputs:
+        visit(output)
+    features = list(border.values())
+    others = [tensor for tensor in network.inputs if tensor.name != DATA]
+    (x,) = (tensor for tensor in network.inputs if tensor.name == DATA)
+    names = [name if i == 0 else f"{name}_{i + 1}" for i in range(len(features))]
+    of_data = Conditional(conditional.name, keras.Model(x, features), DATA)
+    # Keras gives the inputs that a part of a graph keeps a new place in it, and the whole can no longer be saved.
+    places = [tensor._keras_history for tensor in others]
+    rest = keras.Model([*features, *others], network.output)
+    for tensor, place in zip(others, places, strict=True):
+        tensor._keras_history = place
+    return of_data, Conditional(conditional.name, rest, [*names, *(tensor.name for tensor in others)])
