@@ -2,7 +2,8 @@
 
     python tests/goldens/make_models.py DIRECTORY
 
-The files were made at commit 93c8234, before the models were rearranged. As those of `make.py`, they are not made again.
+The files were made at commit 93c8234, before the models were rearranged. They are not made again, as those of `make.py`
+are not.
 """
 
 from __future__ import annotations
