@@ -255,7 +255,7 @@ class Folder:
 class Course(keras.callbacks.Callback):
     """Lowers the learning rate along its cosine, saves the model every minute, and ends the training.
 
-    How far the training is, from 0 to 1, is told by the epochs or by the minutes, whichever is further.
+    The progress, from 0 to 1, is that of the epochs or that of the minutes, whichever is further.
 
     Args:
         row, folder: what is trained, and where it is kept.

@@ -19,10 +19,10 @@ from tfpvae.errors import DataError
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-"""What Pillow may take a file for, whatever its suffix says: other formats start other programs."""
+"""The formats that Pillow may read, whatever the suffix of a file: for other formats it starts other programs."""
 
 _UNREADABLE: Final = (OSError, EOFError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are damaged or are no images."""
+"""The errors of Pillow for files that are damaged or are no images."""
 
 _DEEP_MODES: Final = ("I", "F")
 """16 and 32 bits a pixel: Pillow would clip them to 8."""
@@ -40,7 +40,7 @@ def read_folder(path: Path, hold_out: HoldOut) -> ImageData:
     - Black-and-white and grey files stay `[H, W, 1]`. All others, also those with a palette, become RGB.
     - Transparent pixels are laid on white, with a warning.
     - The first frame of an animation, and the first page of a TIFF, is read.
-    - Files with another suffix than png, jpg, jpeg, bmp, gif, webp, tif or tiff are left alone.
+    - Only files with the suffixes png, jpg, jpeg, bmp, gif, webp, tif and tiff are read.
 
     Raises:
         DataError: no image files, one that cannot be read, one that differs from the first in size, grey beside

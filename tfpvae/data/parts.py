@@ -44,7 +44,7 @@ def split_by_folders(paths: Sequence[Path], root: Path) -> tuple[list[Path], lis
         has such a name.
 
     Raises:
-        DataError: a training folder stands beside folders of unknown meaning, or a test folder beside no training
+        DataError: there are a training folder and folders of unknown meaning, or there is a test folder and no training
             folder.
     """
     by_part: dict[Part | None, list[Path]] = {}
