@@ -42,7 +42,7 @@ class TestCollapseAlarm:
 
         vae = build_vae()
         callbacks = [Kill(), CollapseAlarm(digits.test, threshold=1e-6)]
-        with pytest.warns(UserWarning, match=r"after epoch 2 only 1 of 4 latents are active, of 4 that") as caught:
+        with pytest.warns(UserWarning, match=r"after epoch 2 only 1 of 4 latents are active, after 4 before") as caught:
             history = vae.fit(x, epochs=3, batch_size=50, verbose=0, callbacks=callbacks).history
         assert len([w for w in caught if "Posterior collapse" in str(w.message)]) == 1
         assert history["active_units"] == [4, 1, 1]
