@@ -17,6 +17,18 @@ class ModelError(TfpvaeError, ValueError):
     """Encoder, decoder, prior or regulariser that do not fit together, or arguments that no model can take."""
 
 
+class UnavailableError(ModelError, NotImplementedError):
+    """A signature that a model cannot have.
+
+    Attributes:
+        reason: why, in a clause, for the manifest: "the prior cannot be drawn from a fixed number of uniforms".
+    """
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        super().__init__(message or reason)
+        self.reason = reason
+
+
 class RunError(TfpvaeError):
     """A run directory that is missing, incomplete, or would be overwritten."""
 

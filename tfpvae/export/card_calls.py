@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from tfpvae.manifest import Manifest
-from tfpvae.signatures import CONDITION, OBSERVED_SIGNATURES
+from tfpvae.signatures import CONDITION, METHODS, OBSERVED_SIGNATURES
 
 URL: Final = "http://localhost:8501"
 """Where the examples find a server."""
@@ -46,7 +46,11 @@ def curl(manifest: Manifest, served_as: str, name: str) -> list[str]:
 def python_calls(manifest: Manifest, name: str) -> list[str]:
     """Lines that ask for two rows of a signature, by the names of the card's first example."""
     signature = manifest.signatures[name]
-    call = f"{name}({', '.join(_arguments(name, tuple(signature.inputs)))})"
+    inputs = tuple(signature.inputs)
+    if name in METHODS:
+        call = f"{name}({', '.join(_arguments(name, inputs))})"
+    else:
+        call = f"call({', '.join([json.dumps(name), *(f'{key}={key}' for key in inputs)])})"
     lines = []
     if manifest.holds("saved_model"):
         lines.append(f"client.{call}")

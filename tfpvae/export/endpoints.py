@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from tfpvae.batch import Batch, Latents
-from tfpvae.errors import ExportError
+from tfpvae.batch import Latents
+from tfpvae.errors import ExportError, UnavailableError
 from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
-from tfpvae.models import ConditionalDensity, DistributionModel, LatentVariableModel, sampling
-from tfpvae.signatures import CONDITION, OBSERVED_SIGNATURES, SIGNATURES, Signature
+from tfpvae.models import DistributionModel, LatentVariableModel, sampling
+from tfpvae.signatures import CONDITION, OBSERVED_SIGNATURES, SIGNATURES, Compute, Signature
 from tfpvae.supports import Support, UnitInterval
 
 
@@ -41,6 +41,9 @@ class Endpoint:
 def endpoints(model: DistributionModel) -> tuple[dict[str, Endpoint], dict[str, str]]:
     """The signatures that a model can have, and why it lacks the others.
 
+    Each signature is computed once for a row of zeros. Its computing function raises `UnavailableError` where the model
+    cannot have it.
+
     Args:
         model: a built model.
 
@@ -50,7 +53,21 @@ def endpoints(model: DistributionModel) -> tuple[dict[str, Endpoint], dict[str, 
     Raises:
         ExportError: it can have none.
     """
-    present, absent = _of_latents(model) if isinstance(model, LatentVariableModel) else _of_density(model)
+    has_latents = isinstance(model, LatentVariableModel)
+    table = SIGNATURES if has_latents else OBSERVED_SIGNATURES
+    likelihood = likelihood_of_one(model)
+    present: dict[str, Endpoint] = {}
+    absent: dict[str, str] = {}
+    for name in {**SIGNATURES, **table}:
+        if name not in table:
+            absent[name] = "the model has no latents"
+            continue
+        endpoint = _endpoint(model, table[name], likelihood)
+        reason = _why_absent(endpoint)
+        if reason is None:
+            present[name] = endpoint
+        else:
+            absent[name] = reason
     if not present:
         reasons = "; ".join(f"no {name}, for {reason}" for name, reason in absent.items())
         raise ExportError(f"The model must have a signature that can be exported. Received: {reasons}")
@@ -60,123 +77,59 @@ def endpoints(model: DistributionModel) -> tuple[dict[str, Endpoint], dict[str, 
 def likelihood_of_one(model: DistributionModel) -> DistributionTensor:
     """The distribution of what the model is about, for one row of zeros."""
     if isinstance(model, LatentVariableModel):
-        return wrap(model.likelihood(Latents(tf.zeros([1, model.latent_size]), _condition_of_zeros(model))))
+        y = None if model.condition is None else _zeros(model.condition)
+        return wrap(model.likelihood(Latents(tf.zeros([1, model.latent_size]), y)))
     return wrap(model.likelihood(tf.zeros([1, *model.input_shape_of_x])))
 
 
-def _condition_of_zeros(model: LatentVariableModel) -> tf.Tensor | None:
-    condition = model.condition
-    return None if condition is None else tf.zeros([1, *condition.shape[1:]], condition.dtype)
-
-
-def _of_latents(model: LatentVariableModel) -> tuple[dict[str, Endpoint], dict[str, str]]:
-    x = tf.zeros([1, *model.event_shape])
-    q, p_x = wrap(model.posterior(Batch(x, _condition_of_zeros(model)))), likelihood_of_one(model)
-    absent = _absent(model, q, p_x)
-    specs = {
-        "z": tf.TensorSpec([None, model.latent_size], tf.float32, name="z"),
-        "x": tf.TensorSpec([None, *model.event_shape], tf.float32, name="x"),
-        "seed": tf.TensorSpec([None], tf.int64, name="seed"),
-    }
-    beside = () if model.condition is None else (model.condition,)
-    inputs = {name: (*(specs[i] for i in signature.inputs), *beside) for name, signature in SIGNATURES.items()}
-    present = {
-        name: Endpoint(
-            signature,
-            _by_name(sampling.LATENT_FUNCTIONS[name], model, inputs[name]),
-            inputs[name],
-            discrete=name == "sample" and _discrete(p_x),
-            num_classes=model.num_classes,
-            support=p_x.support or UnitInterval(),
-        )
-        for name, signature in SIGNATURES.items()
-        if name not in absent
-    }
-    return present, absent
-
-
-def _of_density(model: ConditionalDensity) -> tuple[dict[str, Endpoint], dict[str, str]]:
-    specs = {
-        "x": tf.TensorSpec([None, *model.input_shape_of_x], tf.float32, name="x"),
-        "seed": tf.TensorSpec([None], tf.int64, name="seed"),
-    }
-    absent = dict.fromkeys(SIGNATURES.keys() - OBSERVED_SIGNATURES.keys(), "the model has no latents")
-    p_y = likelihood_of_one(model)
-    if p_y.named_parameters is None:
-        absent["likelihood"] = _NO_PARAMETERS
-    if not _has(sampling.mean, p_y):
-        absent["decode"] = f"p(y given x) {_NO_MEAN}"
-    if not _drawable(p_y):
-        absent["sample"] = "p(y given x) cannot be drawn from a fixed number of uniforms"
-    inputs = {name: tuple(specs[i] for i in signature.inputs) for name, signature in OBSERVED_SIGNATURES.items()}
-    present = {
-        name: Endpoint(
-            signature,
-            _by_name(sampling.OBSERVED_FUNCTIONS[name], model, inputs[name]),
-            inputs[name],
-            discrete=name == "sample" and _discrete(p_y),
-        )
-        for name, signature in OBSERVED_SIGNATURES.items()
-        if name not in absent
-    }
-    return present, {name: absent[name] for name in SIGNATURES if name in absent}
+def _endpoint(model: DistributionModel, signature: Signature, likelihood: DistributionTensor) -> Endpoint:
+    has_latents = isinstance(model, LatentVariableModel)
+    functions = sampling.LATENT_FUNCTIONS if has_latents else sampling.OBSERVED_FUNCTIONS
+    compute = signature.compute or functions[signature.name]
+    specs = {"seed": tf.TensorSpec([None], tf.int64, name="seed")}
+    if has_latents:
+        specs["z"] = tf.TensorSpec([None, model.latent_size], tf.float32, name="z")
+        specs["x"] = tf.TensorSpec([None, *model.event_shape], tf.float32, name="x")
+    else:
+        specs["x"] = tf.TensorSpec([None, *model.input_shape_of_x], tf.float32, name="x")
+    condition = () if model.condition is None else (model.condition,)
+    input_signature = (*(specs[name] for name in signature.inputs), *condition)
+    return Endpoint(
+        signature,
+        _by_name(compute, model, input_signature),
+        input_signature,
+        discrete=signature.draws and likelihood.layer is not None and likelihood.layer.discrete,
+        num_classes=model.num_classes,
+        # The support of a model without latents is that of y, and x may be anything.
+        support=(likelihood.support if has_latents else None) or UnitInterval(),
+    )
 
 
 def _by_name(
-    function: Callable[..., dict[str, tf.Tensor]], model: DistributionModel, specs: tuple[tf.TensorSpec, ...]
+    function: Compute, model: DistributionModel, specs: tuple[tf.TensorSpec, ...]
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """A signature's computing function, as one that takes its inputs one by one: `tf.function` wants them so."""
     names = [spec.name for spec in specs]
 
     def compute(*inputs: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]:
-        return function(model, dict(zip(names, inputs, strict=False)) | named)
+        return dict(function(model, dict(zip(names, inputs, strict=False)) | named))
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     compute.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
     return compute
 
 
-def _absent(model: LatentVariableModel, q: DistributionTensor, p_x: DistributionTensor) -> dict[str, str]:
-    absent = {}
-    for name, rv in (("encode", q), ("likelihood", p_x)):
-        if rv.named_parameters is None:
-            absent[name] = _NO_PARAMETERS
-    if not _drawable(q):
-        absent["score"] = "q(z given x) cannot be drawn from a fixed number of uniforms"
-    if not _has(sampling.center, q):
-        absent["reconstruct"] = f"q(z given x) {_NO_MEAN}"
-    if not _has(sampling.mean, p_x):
-        absent |= dict.fromkeys(("decode", "sample_mean", "sample_png", "reconstruct"), f"p(x given z) {_NO_MEAN}")
-    if not _drawable(p_x):
-        absent["sample"] = "p(x given z) cannot be drawn from a fixed number of uniforms"
-    if model.prior.num_uniforms is None:
-        reason = "the prior cannot be drawn from a fixed number of uniforms"
-        absent |= dict.fromkeys(("sample_latent", "sample_mean", "sample", "sample_png"), reason)
-    if len(model.event_shape) != 3 or model.event_shape[-1] not in sampling.PNG_CHANNELS:
-        absent["sample_png"] = "the event is no image [H, W, C] of 1, 3 or 4 channels"
-    return {name: absent[name] for name in SIGNATURES if name in absent}
-
-
-_NO_PARAMETERS = "the distribution has no named parameters"
-_NO_MEAN = "has no finite mean in closed form"
-
-
-def _has(point: Callable[[DistributionTensor], tf.Tensor], rv: DistributionTensor) -> bool:
-    """Whether a distribution has a mean, or what stands for it."""
+def _why_absent(endpoint: Endpoint) -> str | None:
+    """Why the model cannot have a signature; None where it can."""
     try:
-        value = point(rv)
-    except NotImplementedError:
-        return False
-    # A named layer's mean is finite by construction: what is not then is the model itself, and is no reason.
-    return rv.named_parameters is not None or bool(tf.reduce_all(tf.math.is_finite(value)))
+        endpoint.function(**{spec.name: _zeros(spec) for spec in endpoint.input_signature})
+    except UnavailableError as error:
+        return error.reason
+    return None
 
 
-def _discrete(rv: DistributionTensor) -> bool:
-    return rv.layer is not None and rv.layer.discrete
-
-
-def _drawable(rv: DistributionTensor) -> bool:
-    return rv.layer is not None and rv.layer.num_uniforms is not None
+def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.zeros([1, *spec.shape[1:]], spec.dtype)
 
 
 EDGE_SEEDS = (0, 1, -1, 2**63 - 1, -(2**63))

@@ -109,7 +109,9 @@ def verify(version_dir: str | Path, progress: Callable[[str], None] = lambda ste
             checked.append(f"Files: each has the SHA-256 that {MANIFEST} lists.")
             manifest = read_manifest(directory)
             if manifest.missing:
-                checked.append(f"Manifest: of format {manifest.format}, without {', '.join(manifest.missing)}.")
+                checked.append(
+                    f"Manifest: format {manifest.format}, which does not hold {', '.join(manifest.missing)}."
+                )
     else:
         checked.append(
             f"Files: not compared. There is no {MANIFEST}: another tool wrote this SavedModel, and it is read alone."

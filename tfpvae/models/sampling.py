@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import tensorflow as tf
 
 from tfpvae.batch import Batch, Latents
-from tfpvae.errors import ModelError
+from tfpvae.errors import ModelError, UnavailableError
 from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
 from tfpvae.objectives import elbo_at
 from tfpvae.random.seeds import LATENT, OBSERVATION, POSTERIOR, Seeds, seeds_for
@@ -41,38 +41,74 @@ def as_seeds(n: int | None, seed: Seeds) -> tf.Tensor:
         raise ModelError(str(error)) from error
 
 
-def mean(rv: DistributionTensor) -> tf.Tensor:
-    """E of a distribution, in operations that export where its layer knows how."""
-    if rv.layer is None or rv.named_parameters is None:
-        return rv.tensor_distribution.mean()
-    return rv.layer.mean(rv.named_parameters)
+def mean(rv: DistributionTensor, name: str = "p(x given z)") -> tf.Tensor:
+    """E of a distribution, in operations that export where its layer knows how.
+
+    Args:
+        rv: the distribution.
+        name: its name, for the error.
+
+    Raises:
+        UnavailableError: it has no finite mean in closed form.
+    """
+    return _point(rv, name, lambda layer, parameters: layer.mean(parameters))
 
 
 def center(rv: DistributionTensor) -> tf.Tensor:
-    """A point that stands for a posterior: its mean, or what its layer has in place of one."""
-    if rv.layer is None or rv.named_parameters is None:
-        return rv.tensor_distribution.mean()
-    return rv.layer.center(rv.named_parameters)
-
-
-def draw(rv: DistributionTensor, seeds: tf.Tensor, stream: int) -> tf.Tensor:
-    """One draw per row, by seed: `[B, *event_shape]`.
+    """A point that stands for q(z given x): its mean, or what its layer has in place of one.
 
     Raises:
-        ModelError: its layer cannot be drawn from a fixed number of uniforms.
+        UnavailableError: it has no such point in closed form.
+    """
+    return _point(rv, "q(z given x)", lambda layer, parameters: layer.center(parameters))
+
+
+def _point(rv: DistributionTensor, name: str, of_layer: Callable[..., tf.Tensor]) -> tf.Tensor:
+    try:
+        if rv.layer is not None and rv.named_parameters is not None:
+            return of_layer(rv.layer, rv.named_parameters)
+        value = rv.tensor_distribution.mean()
+    except NotImplementedError as error:
+        raise UnavailableError(f"{name} has no finite mean in closed form") from error
+    # A named layer's mean is finite by construction. TFP gives NaN or infinity for a mean that does not exist.
+    if tf.executing_eagerly() and not bool(tf.reduce_all(tf.math.is_finite(value))):
+        raise UnavailableError(f"{name} has no finite mean in closed form")
+    return value
+
+
+def draw(rv: DistributionTensor, seeds: tf.Tensor, stream: int, name: str = "p(x given z)") -> tf.Tensor:
+    """One draw per row, by seed: `[B, *event_shape]`.
+
+    Args:
+        rv: the distribution.
+        seeds: int64 `[B]`.
+        stream: which random numbers of a seed, one of `tfpvae.random.seeds`.
+        name: its name, for the error.
+
+    Raises:
+        UnavailableError: its layer cannot be drawn from a fixed number of uniforms.
     """
     layer, parameters = rv.layer, rv.named_parameters
     size = None if layer is None else layer.num_uniforms
     if layer is None or parameters is None or size is None:
-        name = "DistributionLambda" if layer is None else type(layer).__name__
-        raise ModelError(f"Layer {name} cannot be drawn by seed. Use TFP's own draws, as in vae.decode(z).sample().")
+        kind = "DistributionLambda" if layer is None else type(layer).__name__
+        raise UnavailableError(
+            f"{name} cannot be drawn from a fixed number of uniforms",
+            f"Layer {kind} cannot be drawn by seed. Use TFP's own draws, as in vae.decode(z).sample().",
+        )
     return layer.draw(parameters, uniform(seeds, size, stream))
 
 
 def parameters(rv: DistributionTensor) -> dict[str, tf.Tensor]:
-    """The named parameters of a distribution, as the outputs of a graph."""
+    """The named parameters of a distribution, as the outputs of a graph.
+
+    Raises:
+        UnavailableError: it has none.
+    """
+    if rv.named_parameters is None:
+        raise UnavailableError("the distribution has no named parameters")
     # Named copies: an output that is itself an input or a variable would lose its name in the graph.
-    return {name: tf.identity(tensor, name=name) for name, tensor in (rv.named_parameters or {}).items()}
+    return {name: tf.identity(tensor, name=name) for name, tensor in rv.named_parameters.items()}
 
 
 def _posterior(model: LatentVariableModel, inputs: Tensors) -> DistributionTensor:
@@ -87,7 +123,10 @@ def _drawn_latent(model: LatentVariableModel, inputs: Tensors) -> tf.Tensor:
     if not model.built:
         raise ModelError("The model has not been built: train it, or call it on some data, before it is sampled from.")
     if model.prior.num_uniforms is None:
-        raise ModelError(f"Prior {type(model.prior).__name__} cannot be drawn by seed.")
+        raise UnavailableError(
+            "the prior cannot be drawn from a fixed number of uniforms",
+            f"Prior {type(model.prior).__name__} cannot be drawn by seed.",
+        )
     return model.sample_prior(uniform(inputs["seed"], model.prior.num_uniforms, LATENT), inputs.get("y"))
 
 
@@ -131,9 +170,10 @@ def sample_png(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tens
         ModelError: the event is no image.
     """
     if len(model.event_shape) != 3 or model.event_shape[-1] not in PNG_CHANNELS:
-        raise ModelError(
+        raise UnavailableError(
+            "the event is no image [H, W, C] of 1, 3 or 4 channels",
             f"Only images [H, W, C] of {', '.join(map(str, PNG_CHANNELS))} channels have PNGs. "
-            f"This model's event shape is {list(model.event_shape)}"
+            f"This model's event shape is {list(model.event_shape)}",
         )
     means = sample_mean(model, inputs)["mean"]
     pixels = tf.cast(tf.round(tf.clip_by_value(means, 0.0, 1.0) * 255.0), tf.uint8)
@@ -154,7 +194,7 @@ def score(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
     """The bound and its terms, z by seed: `[B, *event_shape]` and int64 `[B]` -> three of `[B]`, in nats."""
     batch = Batch(inputs["x"], inputs.get("y"))
     q = _posterior(model, inputs)
-    terms = elbo_at(model, q.tensor_distribution, draw(q, inputs["seed"], POSTERIOR), batch)
+    terms = elbo_at(model, q.tensor_distribution, draw(q, inputs["seed"], POSTERIOR, "q(z given x)"), batch)
     return {"elbo": terms.elbo, "log_likelihood": terms.log_likelihood, "kl": terms.kl}
 
 
@@ -177,7 +217,7 @@ LATENT_FUNCTIONS: Final[Mapping[str, Callable[[LatentVariableModel, Tensors], di
 
 def decode_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
     """E[y given x]: x `[B, *input_shape]` -> `[B, *event_shape]`."""
-    return {"mean": mean(wrap(model.likelihood(inputs["x"])))}
+    return {"mean": mean(wrap(model.likelihood(inputs["x"])), "p(y given x)")}
 
 
 def likelihood_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
@@ -187,7 +227,7 @@ def likelihood_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str,
 
 def sample_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
     """y ~ p(y given x) by seed: x `[B, *input_shape]` and int64 `[B]` -> `[B, *event_shape]`."""
-    return {"sample": draw(wrap(model.likelihood(inputs["x"])), inputs["seed"], OBSERVATION)}
+    return {"sample": draw(wrap(model.likelihood(inputs["x"])), inputs["seed"], OBSERVATION, "p(y given x)")}
 
 
 OBSERVED_FUNCTIONS: Final[Mapping[str, Callable[[ConditionalDensity, Tensors], dict[str, tf.Tensor]]]] = {

@@ -169,3 +169,12 @@ def test_a_tensor_from_outside_is_a_constant(in_onnx):
     outside, weight = tf.constant([1.0, 2.0, 3.0]), tf.Variable(2.0)
     x = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(in_onnx(lambda x: x * outside + weight, x=x), x * [1, 2, 3] + 2)
+
+
+def test_the_log_of_tf2onnx_is_left_as_it_was(in_onnx):
+    import logging
+
+    logger = logging.getLogger("tf2onnx")
+    before = logger.level
+    in_onnx(lambda x: x + 1.0, x=np.ones((2, 3), np.float32))
+    assert logger.level == before

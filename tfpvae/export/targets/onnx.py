@@ -40,11 +40,10 @@ def write_onnx(endpoint: Endpoint, path: Path) -> None:
         NoOnnxFormError: it has no ONNX form; no file is left.
     """
     function = tf.function(endpoint.function, input_signature=endpoint.input_signature, autograph=False)
-    # tf2onnx logs what it cannot convert and goes on; the checker and ONNX Runtime say so below.
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    model, _ = tf2onnx.convert.from_function(
-        function, input_signature=endpoint.input_signature, opset=OPSET, custom_op_handlers=HANDLERS
-    )
+    with _without_log():
+        model, _ = tf2onnx.convert.from_function(
+            function, input_signature=endpoint.input_signature, opset=OPSET, custom_op_handlers=HANDLERS
+        )
     names = {spec.name for spec in endpoint.input_signature}
     # A tensor that the function took from outside, such as a prior's own, has become an input without a value.
     taken = {inside.name: tensor for tensor, inside in function.get_concrete_function().graph.captures}
@@ -57,6 +56,18 @@ def write_onnx(endpoint: Endpoint, path: Path) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_REFUSALS) as error:
         raise NoOnnxFormError(str(error).strip().splitlines()[0]) from error
     onnx.save(model, path)
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Without tf2onnx's log of what it cannot convert: the checker and ONNX Runtime then refuse the graph."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 _REFUSALS = tuple(
