@@ -285,7 +285,10 @@ class TestOwnVersions:
         from tfpvae.export.verification import verify
 
         only("decode", "sample_latent", "sample_mean")
-        profile = Profile(saved_model=False, litert=True, float16="never", int8="always", samples=False)
+        # int8 is further from Keras on processors without VNNI, and how far is not the question here.
+        profile = Profile(
+            saved_model=False, litert=True, float16="never", int8="always", int8_tolerance=0.5, samples=False
+        )
         version = tfpvae.export_model(vae, tmp_path / "edge", profile=profile).path
         verification = verify(version)
         assert verification.findings == ()
