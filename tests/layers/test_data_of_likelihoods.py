@@ -182,4 +182,4 @@ def test_wrong_data_is_refused_in_whichever_batch_it_comes(case, stream):
         np.testing.assert_array_equal(old, new)
     half = np.concatenate([trial.y[: ROWS // 2], wrong[ROWS // 2 :]])
     with pytest.raises(DataError, match=r"^A batch of y must be .*Received: .* at index "):
-        trial.model.fit(as_stream(trial.x, half), steps_per_epoch=2, verbose=0)
+        trial.model.evaluate(as_stream(trial.x, half), steps=2, verbose=0)
