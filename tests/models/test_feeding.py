@@ -260,6 +260,14 @@ def test_wrong_shapes_are_named(vae, call):
             getattr(vae, call)(x)
 
 
+def test_score_refuses_what_the_likelihood_is_not_over(vae):
+    import tensorflow as tf
+
+    with pytest.raises(DataError, match=r"x must be values in \[0, 1\]\. Received: 255\.0 .*Divide pixels"):
+        vae.score(255 * X)
+    assert tf.function(vae.score)(tf.constant(X[:2]), seed=1)["elbo"].shape == (2,)
+
+
 def test_decode_names_a_wrong_shape(vae):
     with pytest.raises(DataError, match=r"z must have shape \[None, 4\]"):
         vae.decode(np.zeros((3, 3)))

@@ -55,9 +55,7 @@ def opened(data: Any, what: str, y: Any = None) -> Source:
     if array is not None:
         beside = () if y is None else (np.asarray(y) if as_array(y) is None else as_array(y),)
         return Source(array, (array, *beside), True)
-    accepted = (
-        f"{what} must be an array [N, ...], or batches: a tf.data.Dataset, a keras.utils.PyDataset or a generator"
-    )
+    accepted = f"{what} must be an array [N, ...], a tf.data.Dataset, a keras.utils.PyDataset or a generator of batches"
     if isinstance(data, tf.data.Dataset):
         batch = next(iter(data.take(1)), None)
     elif isinstance(data, keras.utils.PyDataset):
@@ -186,11 +184,16 @@ def check_array(x: Any, event_shape: tuple[int, ...] | None, support: Support, w
     check_values(array, support, what)
 
 
-def check_values(array: np.ndarray, support: Support, what: str) -> None:
-    """Checks that numbers are finite and inside a support.
+def check_tensor(x: tf.Tensor, event_shape: tuple[int, ...], support: Support, what: str) -> None:
+    """`check_array` for a tensor. Inside a graph nothing is known of its values, and nothing is checked."""
+    if tf.executing_eagerly():
+        check_array(x, event_shape, support, what)
 
-    Raises:
-        DataError: they are not. It names the first wrong value, its index, how many there are, and what to do.
+
+def check_values(array: np.ndarray, support: Support, what: str) -> None:
+    """Refuses, by a DataError, numbers that are not finite or not inside a support.
+
+    It names the first wrong value, its index, how many there are, and what to do.
     """
     if array.dtype.kind == "f":
         wrong = _wrong(array, np.isfinite)
@@ -209,7 +212,7 @@ class _Wrong(NamedTuple):
 
 def _wrong(array: np.ndarray, inside: Callable[[np.ndarray], Any]) -> _Wrong | None:
     """The first wrong value with words for a message, or None where all are right."""
-    rows = max(1, _CHUNK // max(1, array[0].size))
+    rows = max(1, _CHUNK * len(array) // max(1, array.size))
     first, count, noun = None, 0, "values"
     for start in range(0, len(array), rows):
         chunk = array[start : start + rows]
@@ -224,10 +227,9 @@ def _wrong(array: np.ndarray, inside: Callable[[np.ndarray], Any]) -> _Wrong | N
     if first is None:
         return None
     value = array[tuple(first)]
-    shown = f"{value} at index {first}"
+    shown, computed = f"{value} at index {first}", _as_computed(value)
     if np.all(inside(np.asarray(value, np.float64)[np.newaxis])):
-        computed = _as_computed(value)
-        shown = f"{value} at index {first}, which is {computed} in {computed.dtype}"
+        shown += f", which is {computed} in {computed.dtype}"
     return _Wrong(float(np.ravel(value)[0]), f"{shown}, and {count} such {noun} in all")
 
 

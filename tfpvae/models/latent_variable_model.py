@@ -268,17 +268,18 @@ class LatentVariableModel(DistributionModel):
         return sampling.reconstruct(self, self._checked_batch(x, y).inputs())["mean"]
 
     def score(self, x: Any, y: Any = None, seed: Seeds = None) -> dict[str, tf.Tensor]:
-        """The bound on log p(x) and its terms, each `[B]`, in nats, for one draw of z per row, by seed.
+        """`elbo` and its terms `log_likelihood` and `kl`, each `[B]`, in nats, for one draw of z per row, by seed.
 
         Args:
             x: `[B, *event_shape]`.
             y: the condition of a conditional model: one for each row, or one for all of them.
             seed: an int s (row i uses s + i), an array of B seeds, or None for a fresh random one.
 
-        Returns:
-            `elbo`, `log_likelihood` (log p(x given z)) and `kl`.
+        Raises:
+            DataError: x or y has another shape, or x holds values that the likelihood is not over.
         """
         batch = self._checked_batch(x, y)
+        feeding.check_tensor(batch.x, self.event_shape, self.support, "x")
         return sampling.score(self, batch.inputs() | {"seed": sampling.as_seeds(batch.x.shape[0], seed)})
 
     def call(self, inputs: Any, training: bool = False) -> DistributionTensor:
