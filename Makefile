@@ -4,12 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help demo test test-slow lint notebook clean
+.PHONY: help demo test test-slow mutate lint notebook clean
 
 help:
 	@echo "make demo       train on handwritten digits, export, serve, sample over HTTP, draw a picture"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the tests that take minutes as well"
+	@echo "make mutate     put small faults into the code, a sample of them, and see whether the tests notice: an hour or more"
 	@echo "make lint       ruff and mypy"
 	@echo "make clean      remove the virtual environment and the demo's output"
 
@@ -28,6 +29,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Others: make mutate MUTATE="--target random", or MUTATE= for every mutant, which takes days.
+MUTATE ?= --sample 40
+mutate: $(READY)
+	$(BIN)/python scripts/mutate.py $(MUTATE)
 
 lint: $(READY)
 	$(BIN)/ruff check .
