@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,10 @@ import tfpvae
 
 ROOT = Path(tfpvae.__file__).parent
 
-# DESIGN.md, "The library": a module imports only from earlier groups, or from its own package.
+# docs/architecture.md: a module imports only from earlier groups, or from its own package.
 LAYOUT = [
     {
+        "_compat",
         "_registry",
         "errors",
         "_extras",
@@ -77,7 +80,7 @@ def imported_parts(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", [p for p in modules() if p != Path("__init__.py")], ids=str)
 def test_imports_run_one_way(path):
     own = path.parts[0].removesuffix(".py")
-    assert own in LEVEL, f"{own} has no place in DESIGN.md's layout"
+    assert own in LEVEL, f"{own} has no place in LAYOUT"
     for other in imported_parts(path) - {own}:
         assert LEVEL[other] <= LEVEL[own], f"{path} imports tfpvae.{other}, which comes later"
         assert LEVEL[other] < LEVEL[own] or LEVEL[own] == 0, f"{path} imports tfpvae.{other}, which stands beside it"
@@ -268,3 +271,117 @@ def test_errors_are_one_tree():
         if isinstance(error, type):
             assert issubclass(error, errors.TfpvaeError), name
             assert error.__doc__
+
+
+# Private names of other packages.
+
+FOREIGN = ("keras", "tensorflow", "tensorflow_probability", "tf_keras", "tf2onnx", "onnxruntime", "onnx")
+# Undocumented modules of other packages, which are no names with an underscore.
+PRIVATE_MODULES = (r"keras\.src", r"tensorflow\.(python|core)", r"onnxruntime\.capi", r"tf2onnx\.(?!convert)")
+NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in NAMED_TUPLE
+
+
+def own_names(tree: ast.AST) -> set[str]:
+    """Every name that a module gives to a function, a class, a class's attribute or an object's attribute."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign | ast.Assign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    names.add(target.id)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names |= {node.attr} if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls") else set()
+    return names
+
+
+TREES = {path: ast.parse((ROOT / path).read_text(encoding="utf-8")) for path in modules()}
+OWN_NAMES = set().union(*(own_names(tree) for path, tree in TREES.items() if path.parts[0] != "_compat"))
+
+
+def foreign_private_names(tree: ast.AST) -> list[str]:
+    """The private names of other packages that a module uses, each with its line."""
+    found = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)] if private(node.attr) and node.attr not in OWN_NAMES else []
+            names += [ast.unparse(node)] if re.fullmatch("|".join(PRIVATE_MODULES), ast.unparse(node)) else []
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+            # `getattr(thing, "_name")`, and keyword arguments by their names.
+            names = [f"keras.{node.value}"] if node.value in foreign_members() else []
+        if not isinstance(node, ast.Attribute):
+            parts = [name.split(".") for name in names if name.partition(".")[0] in FOREIGN]
+            names = [
+                ".".join(each)
+                for each in parts
+                if any(private(part) for part in each) or re.match("|".join(PRIVATE_MODULES), ".".join(each))
+            ]
+        found += [f"{node.lineno}: {name}" for name in names]
+    return found
+
+
+@functools.cache
+def foreign_members() -> set[str]:
+    """The private names of Keras's and TFP's classes that tfpvae derives from."""
+    import keras
+    from tensorflow_probability import bijectors, distributions
+
+    classes = [keras.Model, keras.layers.Layer, keras.Variable, keras.optimizers.Adam, keras.KerasTensor]
+    classes += [distributions.Distribution, bijectors.Bijector]
+    return {name for cls in classes for name in dir(cls) if private(name)} | {"_use_cached_eval_dataset"}
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if path.parts[0] != "_compat"], ids=str)
+def test_private_names_of_other_packages_stand_in_compat(path):
+    assert foreign_private_names(TREES[path]) == []
+
+
+def test_compat_is_where_they_are():
+    """The test above finds them where they are known to be."""
+    for path in (path for path in modules() if path.parts[0] == "_compat" and path.name != "__init__.py"):
+        assert foreign_private_names(TREES[path]) != [], path
+
+
+@pytest.mark.parametrize("source", [
+    "import keras\nkeras.src.backend.f()", "from tensorflow.python.util import x", "import tensorflow.core.framework.y",
+    "from tf2onnx import utils\nutils._x", "layer._flatten_layers()", "getattr(layer, '_flatten_layers')",
+    "options.get('_use_cached_eval_dataset')", "import onnxruntime\nonnxruntime.capi.x", "self._momentums[0]",
+])  # fmt: skip
+def test_each_way_to_a_private_name_is_found(source):
+    assert foreign_private_names(ast.parse(source)) != []
+
+
+def test_no_class_overrides_a_private_member_of_another_package():
+    """TFP aside: `_log_prob`, `_sample_n` and so on are what its documentation tells subclasses to define."""
+    code = """
+import importlib, inspect, pathlib
+import tfpvae
+root = pathlib.Path(tfpvae.__file__).parent
+for path in sorted(root.rglob("*.py")):
+    parts = path.relative_to(root.parent).with_suffix("").parts
+    if parts[1] in ("_data", "_compat", "__main__"):
+        continue
+    module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    for cls in vars(module).values():
+        if not inspect.isclass(cls) or cls.__module__ != module.__name__:
+            continue
+        for base in cls.__mro__[1:]:
+            if base.__module__.partition(".")[0] not in FOREIGN:
+                continue
+            for name in vars(cls).keys() & vars(base).keys():
+                if name.startswith("_") and not name.startswith("__") and name not in ("_abc_impl", "_tf_api_names"):
+                    print(cls.__qualname__, base.__qualname__, name)
+"""
+    finished = run(code.replace("FOREIGN", repr(set(FOREIGN) - {"tensorflow_probability"})))
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == ""

@@ -376,7 +376,7 @@ class AutoregressiveTransform(DistributionLayer):
             base = tfd.MultivariateNormalDiag(x, tf.ones_like(x))
             return tf.convert_to_tensor(self.convert_to_tensor_fn(self.transformed(base)))
 
-        return keras.src.backend.compute_output_spec(convert, inputs)
+        return _Converted(convert).compute_output_spec(inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "made": keras.saving.serialize_keras_object(self.made)}
@@ -387,3 +387,14 @@ class AutoregressiveTransform(DistributionLayer):
         if isinstance(config["made"], dict):
             config["made"] = keras.saving.deserialize_keras_object(config["made"])
         return super().from_config(config)
+
+
+class _Converted(keras.Operation):
+    """A function as one of Keras's operations, which knows the shape and dtype of its output."""
+
+    def __init__(self, convert: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        super().__init__()
+        self.convert = convert
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self.convert(inputs)

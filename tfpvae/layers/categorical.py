@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae._compat.tfp import with_mode
 from tfpvae.checks import positive_integer
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
 from tfpvae.layers.constraints import check_size
@@ -163,8 +164,11 @@ class CategoricalMixtureOfOneHotCategorical(_OneHot):
         mixture = mixture_distribution(mixture_logits, component, {"logits": component_logits})
         parameters = {"mixture_logits": mixture_logits, "component_logits": component_logits}
         mixture.log_mean = lambda: self.log_mean(parameters)
-        mixture._mode = lambda: tf.one_hot(tf.argmax(self.log_mean(parameters), axis=-1), self.event_size, dtype=dtype)
-        return mixture
+
+        def mode() -> tf.Tensor:
+            return tf.one_hot(tf.argmax(self.log_mean(parameters), axis=-1), self.event_size, dtype=dtype)
+
+        return with_mode(mixture, mode)
 
     def log_mean(self, parameters: Parameters) -> tf.Tensor:
         log_mixture = tf.nn.log_softmax(parameters["mixture_logits"], axis=-1)[..., None]

@@ -7,14 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-
-# The base class by which `tf.is_tensor` knows ragged and sparse tensors, and what makes a type be seen by
-# `tf.experimental.dispatch_for_api`; there are no public names for them. Keras asks `tf.is_tensor` of every layer's
-# inputs and outputs. tests/layers/test_distribution_tensor.py tells when they move.
-from tensorflow.python.types.internal import NativeObject
-from tensorflow.python.util.dispatch import register_dispatchable_type
 from tensorflow_probability import distributions as tfd
 
+from tfpvae._compat.tensorflow import TensorLike, register_dispatchable_type
+from tfpvae._compat.tfp import METHODS_BEHIND_THE_PUBLIC_ONES
 from tfpvae.supports import Support
 
 
@@ -37,7 +33,7 @@ class DistributionMaker(Protocol):
 
 
 @register_dispatchable_type
-class DistributionTensor(tfd.Distribution, NativeObject):
+class DistributionTensor(tfd.Distribution, TensorLike):
     """A `tfd.Distribution` that is also the tensor it converts to.
 
     Public methods and attributes are those of `tensor_distribution`, except `shape`, `ndim`, `dtype` and the operators,
@@ -227,25 +223,7 @@ def _operate(name: str) -> Callable[..., Any]:
     return operator
 
 
-# By which `tfd.Distribution.mean(rv)` and the like work, written so rather than `rv.mean()`.
-for _name in (
-    "_batch_shape",
-    "_batch_shape_tensor",
-    "_covariance",
-    "_default_event_space_bijector",
-    "_entropy",
-    "_event_shape",
-    "_event_shape_tensor",
-    "_log_prob",
-    "_mean",
-    "_mode",
-    "_parameter_control_dependencies",
-    "_prob",
-    "_quantile",
-    "_sample_n",
-    "_stddev",
-    "_variance",
-):
+for _name in METHODS_BEHIND_THE_PUBLIC_ONES:
     setattr(DistributionTensor, _name, _delegate(_name))
 
 for _name in (

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tfpvae._compat.tfp import with_sampler
 from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import (
@@ -59,8 +60,7 @@ def mixture_distribution(
         }
         return make_components(**picked).sample(seed=component_seed)
 
-    mixture._sample_n = sample_n
-    return mixture
+    return with_sampler(mixture, sample_n)
 
 
 def _move_axis_to_front(x: tf.Tensor, axis: int) -> tf.Tensor:

@@ -13,27 +13,9 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfpvae._compat.keras import SharedVariable
+
 _KERAS_VARIABLE = "_tfpvae_keras_variable"
-
-
-class SharedVariable(keras.Variable):
-    """A Keras variable whose storage is a given `tf.Variable`: `shared.value is variable`."""
-
-    def __init__(self, variable: tf.Variable) -> None:
-        self._shared = variable
-        super().__init__(
-            # Called instead of an initializer, at once or, inside one of Keras's stateless scopes, at its end.
-            lambda shape, dtype=None: variable,
-            shape=variable.shape,
-            dtype=variable.dtype.name,
-            trainable=variable.trainable,
-            autocast=False,
-            name=variable.name.split(":")[0].replace("/", "_"),
-        )
-
-    def _initialize_with_initializer(self, initializer: Any) -> None:
-        del initializer
-        self._value = self._shared
 
 
 def as_keras_variable(variable: tf.Variable) -> keras.Variable:

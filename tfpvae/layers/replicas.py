@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfpvae._compat.keras import before_symbolic_build
 from tfpvae.layers.distribution_tensor import DistributionTensor
-
-_BUILD = "_symbolic_build"
-"""The method by which Keras, under a distribution strategy alone, calls losses and metrics once before the first step,
-on placeholders in place of what the model returns. There is no public hook; tests/layers/test_usage.py tells when it
-moves."""
 
 
 def hand_distributions_to_losses() -> None:
@@ -22,17 +17,7 @@ def hand_distributions_to_losses() -> None:
     Without this, `loss=lambda y, rv: -rv.log_prob(y)` is called with a plain tensor and fails before training starts.
     A layer that is made in a strategy's scope calls this. A second call does nothing; other models are not affected.
     """
-    original = getattr(keras.Model, _BUILD)
-    if hasattr(original, "__wrapped__"):
-        return
-
-    @functools.wraps(original)
-    def build(self: keras.Model, iterator: Any = None, data_batch: Any = None) -> None:
-        if data_batch is not None:
-            _build_on_distributions(self, data_batch)
-        original(self, iterator=iterator, data_batch=data_batch)
-
-    setattr(keras.Model, _BUILD, build)
+    before_symbolic_build(_build_on_distributions)
 
 
 class _Step(keras.Operation):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfpvae._compat.keras import evaluates_during_fit
 from tfpvae.batch import Batch
 from tfpvae.errors import DataError
 from tfpvae.layers.base import stateless_seed
@@ -153,7 +154,7 @@ class DistributionModel(Exportable, keras.Model):
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The metrics on data, as `keras.Model.evaluate`; x and y as for `fit`."""
-        if not kwargs.get("_use_cached_eval_dataset"):  # Called by `fit`, which has checked the data.
+        if not evaluates_during_fit(kwargs):  # Called by `fit`, which has checked the data.
             self._check_y(y, "call evaluate(x), not evaluate(x, y)")
             x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x")
         with feeding.bad_batches_named():

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae._compat.keras import layers_within
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import DistributionLayer
 from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
@@ -36,9 +37,7 @@ def check_no_kl_regularizer(encoder: keras.layers.Layer) -> None:
     Raises:
         ModelError: a distribution layer has a regulariser, or there is a `KLDivergenceAddLoss`.
     """
-    # Keras has no public way to see the layers inside a plain layer, or those that a subclass made in `build`;
-    # tests/models/test_networks.py tells when this one changes.
-    for layer in encoder._flatten_layers():
+    for layer in layers_within(encoder):
         regularizers = (getattr(layer, name, None) for name in ("distribution_regularizer", "activity_regularizer"))
         if isinstance(layer, KLDivergenceAddLoss):
             found = "KLDivergenceAddLoss"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from tensorflow.core.protobuf import saved_model_pb2
 
+from tfpvae._compat.tensorflow import SavedModel
 from tfpvae.errors import ExportError
 from tfpvae.signatures import SAVED_MODEL
 
@@ -102,7 +102,7 @@ class SavedGraph:
         """
         path = directory / SAVED_MODEL
         try:
-            saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+            saved_model = SavedModel.FromString(path.read_bytes())
         except OSError as error:
             raise ExportError(f"{path} cannot be read: {error}") from error
         except DecodeError as error:

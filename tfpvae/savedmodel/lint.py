@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import op_def_registry
 
+from tfpvae._compat.tensorflow import tensorflow_has_operator
 from tfpvae.errors import ExportError
 from tfpvae.files import local_path
 from tfpvae.savedmodel.graph import VARIABLES, Access, Place, SavedGraph
@@ -239,7 +239,7 @@ def _marked(graph: SavedGraph, places: Iterable[Place]) -> list[Place]:
 
 
 def _unknown(signature: str | None, graph: SavedGraph, places: Iterable[Place]) -> Iterator[Finding]:
-    having = [p for p in places if p.node.op not in graph.functions and op_def_registry.get(p.node.op) is None]
+    having = [p for p in places if p.node.op not in graph.functions and not tensorflow_has_operator(p.node.op)]
     yield from _grouped(Severity.ERROR, "unknown-op", signature, having, _UNKNOWN_TEXT, _UNKNOWN_ADVICE)
 
 

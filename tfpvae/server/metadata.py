@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework import types_pb2
 
+from tfpvae._compat.tensorflow import dtype_name
 from tfpvae.server.servable import Servable
 
 
@@ -41,7 +41,7 @@ def _tensor(info: Any) -> dict[str, Any]:
     sizes = [] if shape.rank is None else [-1 if size is None else size for size in shape]
     return {
         "name": info.name,
-        "dtype": types_pb2.DataType.Name(info.dtype),
+        "dtype": dtype_name(info.dtype),
         "tensor_shape": {
             "dim": [{"size": str(size), "name": ""} for size in sizes],
             "unknown_rank": shape.rank is None,

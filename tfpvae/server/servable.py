@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
 
+from tfpvae._compat.tensorflow import make_callable
 from tfpvae.savedmodel.graph import SavedGraph
 from tfpvae.savedmodel.session import open_session
 from tfpvae.server.status import Code, StatusError, invalid
@@ -102,13 +102,10 @@ class Servable:
         return {key: np.asarray(output) for key, output in zip(signature.outputs, outputs, strict=True)}
 
     def _callable(self, signature: ServedSignature) -> Any:
-        # `Session.run` and `Session.make_callable` check the shapes of the inputs with other messages than TensorFlow
-        # Serving's, and rewrite the messages of errors.
-        return self._session._make_callable_from_options(
-            config_pb2.CallableOptions(
-                feed=[signature.definition.inputs[name].name for name in signature.inputs],
-                fetch=[signature.definition.outputs[name].name for name in signature.outputs],
-            )
+        return make_callable(
+            self._session,
+            feeds=[signature.definition.inputs[name].name for name in signature.inputs],
+            fetches=[signature.definition.outputs[name].name for name in signature.outputs],
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfpvae._compat.keras import adam_moments
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import register
 
@@ -37,12 +38,11 @@ class FusedAdam(keras.optimizers.Adam):
             return
         dtype = variable.dtype
         step = tf.cast(self.iterations.value + 1, dtype)
-        # Keras has no public way to the moments of a variable; tests/training/test_adam.py tells when this one changes.
-        index = self._get_variable_index(variable)
+        mean, mean_of_square = adam_moments(self, variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=mean.value.handle,
+            v=mean_of_square.value.handle,
             beta1_power=tf.cast(self.beta_1, dtype) ** step,
             beta2_power=tf.cast(self.beta_2, dtype) ** step,
             lr=tf.cast(learning_rate, dtype),

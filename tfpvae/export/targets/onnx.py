@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
@@ -15,6 +14,8 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
+from tfpvae._compat.onnxruntime import ERRORS, REFUSALS
+from tfpvae._compat.tf2onnx import without_log
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.targets.base import Target, Task
 from tfpvae.export.targets.onnx_operators import HANDLERS
@@ -40,7 +41,7 @@ def write_onnx(endpoint: Endpoint, path: Path) -> None:
         NoOnnxFormError: it has no ONNX form; no file is left.
     """
     function = tf.function(endpoint.function, input_signature=endpoint.input_signature, autograph=False)
-    with _without_log():
+    with without_log():  # What it cannot convert, the checker and ONNX Runtime name below.
         model, _ = tf2onnx.convert.from_function(
             function, input_signature=endpoint.input_signature, opset=OPSET, custom_op_handlers=HANDLERS
         )
@@ -53,34 +54,9 @@ def write_onnx(endpoint: Endpoint, path: Path) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
         open_graph(model.SerializeToString())
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *_REFUSALS) as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *REFUSALS) as error:
         raise NoOnnxFormError(str(error).strip().splitlines()[0]) from error
     onnx.save(model, path)
-
-
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-    """Without tf2onnx's log of what it cannot convert: the checker and ONNX Runtime then refuse the graph."""
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-_REFUSALS = tuple(
-    getattr(onnxruntime.capi.onnxruntime_pybind11_state, name)
-    for name in ("Fail", "InvalidGraph", "InvalidArgument", "NotImplemented")
-)
-
-ONNX_ERRORS: Final = (
-    *_REFUSALS,
-    onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-    onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
-)
-"""What ONNX Runtime raises of a graph that it cannot open or run."""
 
 
 def open_graph(graph: Path | bytes) -> onnxruntime.InferenceSession:
@@ -109,7 +85,7 @@ class Onnx(Target):
     name = "onnx"
     runtime = "ONNX Runtime"
     files = f"{ONNX_DIRECTORY}/"
-    errors: ClassVar[tuple[type[Exception], ...]] = ONNX_ERRORS
+    errors: ClassVar[tuple[type[Exception], ...]] = ERRORS
     precisions = ("float16", "int8")
     own_section = False
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 from onnx import TensorProto
-from tf2onnx import utils
+
+from tfpvae._compat.tf2onnx import numpy_type, unique_name
 
 
 class _Writer:
@@ -53,8 +54,8 @@ class _Writer:
 
     def constant(self, value: Any, dtype: type | None = None) -> str:
         """A constant."""
-        array = np.array(value, dtype or utils.map_onnx_to_numpy_type(self.dtype))
-        return self._graph.make_const(utils.make_name("constant"), array).output[0]
+        array = np.array(value, dtype or numpy_type(self.dtype))
+        return self._graph.make_const(unique_name("constant"), array).output[0]
 
     def __call__(self, operator: str, *inputs: Any, **attributes: Any) -> str:
         """The output of a new node; what is no name among its inputs is a constant."""

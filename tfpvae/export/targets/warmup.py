@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
-from tensorflow.core.framework import tensor_pb2
 
+from tfpvae._compat.tensorflow import tensor_file
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.signatures import DEFAULT_ALIAS_OF, DEFAULT_SIGNATURE
 
@@ -77,7 +77,7 @@ def prediction_log_class() -> Any:
     In a pool of its own: the default one has these names already where tensorflow-serving-api is installed.
     """
     pool = descriptor_pool.DescriptorPool()
-    for file in _with_dependencies(tensor_pb2.DESCRIPTOR):
+    for file in _with_dependencies(tensor_file):
         pool.AddSerializedFile(file.serialized_pb)
     pool.AddSerializedFile(_requests_file().SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.PredictionLog"))
@@ -107,7 +107,7 @@ def _requests_file() -> descriptor_pb2.FileDescriptorProto:
         name="tfpvae/prediction_log.proto",
         package=_PACKAGE,
         syntax="proto3",
-        dependency=[tensor_pb2.DESCRIPTOR.name],
+        dependency=[tensor_file.name],
         message_type=[
             _message("ModelSpec", _field("name", 1), _field("signature_name", 3)),
             predict,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import keras
 
+from tfpvae._compat.keras import Place, model_of_part
 from tfpvae.models.latent_graph.parts import DATA, Conditional
 
 FEATURES: Final = "x_features_"
@@ -23,15 +24,13 @@ def split_at_data(conditional: Conditional) -> tuple[Conditional, Conditional]:
     needs_others: dict[int, bool] = {}
     border: dict[int, Any] = {}
 
-    # Keras has no public way to walk a graph of layers; tests/models/test_hierarchical.py tells when this one changes.
     def visit(tensor: Any) -> bool:
         if id(tensor) not in needs_others:
-            operation, index, _ = tensor._keras_history
-            node = operation._inbound_nodes[index]
-            if node.is_input:
+            place = Place(tensor)
+            if place.is_input:
                 needs_others[id(tensor)] = tensor.name != DATA
             else:
-                inputs = [(source, visit(source)) for source in node.input_tensors]
+                inputs = [(source, visit(source)) for source in place.input_tensors]
                 needs_others[id(tensor)] = any(needs for _, needs in inputs)
                 if needs_others[id(tensor)]:
                     border.update({id(source): source for source, needs in inputs if not needs})
@@ -44,9 +43,5 @@ def split_at_data(conditional: Conditional) -> tuple[Conditional, Conditional]:
     (x,) = (tensor for tensor in network.inputs if tensor.name == DATA)
     names = [name if i == 0 else f"{name}_{i + 1}" for i in range(len(features))]
     of_data = Conditional(conditional.name, keras.Model(x, features), DATA)
-    # Keras gives the inputs that a part of a graph keeps a new place in it, and the whole can no longer be saved.
-    places = [tensor._keras_history for tensor in others]
-    rest = keras.Model([*features, *others], network.output)
-    for tensor, place in zip(others, places, strict=True):
-        tensor._keras_history = place
+    rest = model_of_part([*features, *others], network.output)
     return of_data, Conditional(conditional.name, rest, [*names, *(tensor.name for tensor in others)])

@@ -1,0 +1,66 @@
+"""Each part of ONNX Runtime and tf2onnx that `tfpvae._compat` uses is still as it was."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from tfpvae._compat import onnxruntime as compat_runtime
+from tfpvae._compat import tf2onnx as compat_tf2onnx
+
+
+def graph(operator: str, domain: str = "") -> bytes:
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2])
+    node = onnx.helper.make_node(operator, ["x"], ["y"], domain=domain)
+    opsets = [onnx.helper.make_opsetid("", 18)] + ([onnx.helper.make_opsetid(domain, 1)] if domain else [])
+    made = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=opsets, ir_version=9)
+    return made.SerializeToString()
+
+
+@pytest.mark.parametrize("model", [graph("NoSuchOperator"), graph("Abs", "no.such.domain")])
+def test_a_graph_of_unknown_operators_is_refused(model):
+    with pytest.raises(compat_runtime.REFUSALS):
+        onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def test_damaged_files_and_wrong_inputs_are_errors():
+    with pytest.raises(compat_runtime.ERRORS):
+        onnxruntime.InferenceSession(b"no graph", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph("Abs"), providers=["CPUExecutionProvider"])
+    with pytest.raises(compat_runtime.ERRORS):
+        session.run(None, {"x": np.ones((2, 2, 2), np.float32)})
+
+
+def test_names_are_unique():
+    assert compat_tf2onnx.unique_name("a") != compat_tf2onnx.unique_name("a")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64, np.bool_])
+def test_numpys_types(dtype):
+    onnx_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    assert np.dtype(compat_tf2onnx.numpy_type(onnx_type)) == dtype
+
+
+def test_the_log_of_tf2onnx_is_silent_for_a_while(caplog):
+    import tensorflow as tf
+    import tf2onnx
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def function(x):
+        return tf.math.bessel_i0e(x)  # ONNX has no form of it.
+
+    def convert() -> None:
+        tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=18)
+
+    level = logging.getLogger("tf2onnx").level
+    with compat_tf2onnx.without_log():
+        convert()
+    assert caplog.messages == []
+    assert logging.getLogger("tf2onnx").level == level
+    convert()
+    assert any("BesselI0e" in message for message in caplog.messages)
