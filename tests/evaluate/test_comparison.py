@@ -64,7 +64,7 @@ def test_a_density_beside_a_mass_is_refused(vae, digits):
 def test_grey_values_under_bernoulli_are_refused(vae, digits):
     from tfpvae.evaluate import compare
 
-    with pytest.raises(DataError, match="neither a probability mass nor a density"):
+    with pytest.raises(DataError, match="cross-entropy, not the likelihood of any data"):
         compare([vae], digits.test * 0.5)
 
 
