@@ -139,9 +139,27 @@ def test_every_public_name_resolves():
     assert dir(tfpvae) == sorted(tfpvae.__all__)
     for name in tfpvae.__all__:
         assert getattr(tfpvae, name) is not None
-    assert set(tfpvae._NAMES) | {"__version__"} == set(tfpvae.__all__)
     with pytest.raises(AttributeError, match="module 'tfpvae' has no attribute 'Vae'"):
         tfpvae.Vae  # noqa: B018
+
+
+def test_every_module_is_there_after_a_bare_import():
+    names = sorted({path.parts[0].removesuffix(".py") for path in modules()} - {"__init__", "__main__"})
+    finished = run(f"import tfpvae\nfor name in {names}: print(getattr(tfpvae, name).__name__)")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.split() == [f"tfpvae.{name}" for name in names]
+
+
+def test_no_public_name_is_that_of_a_module_beside_it():
+    """Importing such a module would put it in the place of the name."""
+    import importlib
+
+    for path in (path for path in modules() if path.name == "__init__.py"):
+        package = importlib.import_module(".".join(("tfpvae", *path.parent.parts)))
+        beside = {other.stem for other in (ROOT / path.parent).glob("*.py")}
+        beside |= {other.parent.name for other in (ROOT / path.parent).glob("*/__init__.py")}
+        for name in set(getattr(package, "__all__", vars(package))) & beside - {"__init__"}:
+            assert getattr(package, name) is sys.modules.get(f"{package.__name__}.{name}"), f"{package.__name__}.{name}"
 
 
 @pytest.mark.parametrize(

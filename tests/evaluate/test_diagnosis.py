@@ -10,7 +10,7 @@ import pytest
 def healthy():
     """The figures of a model without a fault."""
     from tfpvae.evaluate import ActiveUnits, LogMarginal, Mean, Measurements
-    from tfpvae.evaluate.measure import Noise
+    from tfpvae.evaluate.measurements import Noise
 
     return Measurements(
         n=100,
@@ -143,14 +143,14 @@ class TestOverfitting:
 
 class TestNoise:
     def test_noise_that_vanished(self, healthy):
-        from tfpvae.evaluate.measure import Noise
+        from tfpvae.evaluate.measurements import Noise
 
         finding = found(replace(healthy, noise=Noise(1e-6, 1.0, 0.5)), "noise")
         assert finding.level == "alarm"
         assert "fallen to 1e-06" in finding.text
 
     def test_a_bound_that_many_values_touch(self, healthy):
-        from tfpvae.evaluate.measure import Noise
+        from tfpvae.evaluate.measurements import Noise
 
         finding = found(replace(healthy, noise=Noise(0.01, 0.3, 0.5)), "noise")
         assert finding.level == "note"

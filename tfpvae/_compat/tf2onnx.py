@@ -1,13 +1,58 @@
-"""Parts of tf2onnx that its documentation does not name."""
+"""Parts of tf2onnx that its documentation does not name, and what it changes of the process."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from tf2onnx import utils
+
+_TENSORFLOW_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def from_function(function: Any, **options: Any) -> Any:
+    """`tf2onnx.convert.from_function`, with the process left as it was.
+
+    tf2onnx sets TensorFlow's log level in the environment when its converter is imported. It logs the operators that
+    it cannot convert, goes on all the same and raises nothing: whoever uses the graph finds them.
+
+    Args:
+        function: the `tf.function`.
+        **options: the arguments of `tf2onnx.convert.from_function`.
+
+    Returns:
+        The `onnx.ModelProto`.
+    """
+    with _unchanged_environment(_TENSORFLOW_LOG_LEVEL), _without_log():
+        from tf2onnx import convert
+
+        return convert.from_function(function, **options)[0]
+
+
+@contextlib.contextmanager
+def _unchanged_environment(name: str) -> Iterator[None]:
+    value = os.environ.get(name)
+    try:
+        yield
+    finally:
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def unique_name(prefix: str) -> str:
@@ -18,15 +63,3 @@ def unique_name(prefix: str) -> str:
 def numpy_type(onnx_type: int) -> Any:
     """NumPy's type for a type of ONNX."""
     return utils.map_onnx_to_numpy_type(onnx_type)
-
-
-@contextlib.contextmanager
-def without_log() -> Iterator[None]:
-    """Keeps back what tf2onnx logs of operators that it cannot convert; it goes on all the same, and raises nothing."""
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -21,10 +21,10 @@ from tfpvae.evaluate.latents import (
     manifold_dimension,
 )
 from tfpvae.evaluate.log_marginal import LogMarginal, importance_log_marginal, monte_carlo_log_marginal
-from tfpvae.evaluate.measure import Measurements, measure
+from tfpvae.evaluate.measurements import Measurements, measure
 from tfpvae.evaluate.parzen import ParzenLogLikelihood, parzen_log_likelihood
 from tfpvae.evaluate.rates import RateDistortion, bits_per_dimension, is_probability_mass, rate_distortion
-from tfpvae.evaluate.report import Report, report
+from tfpvae.evaluate.reporting import Report, report
 from tfpvae.evaluate.rows import Mean
 
 __all__ = [

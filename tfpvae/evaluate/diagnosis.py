@@ -13,7 +13,7 @@ import math
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from tfpvae.evaluate.measure import Measurements
+from tfpvae.evaluate.measurements import Measurements
 from tfpvae.evaluate.rows import Mean
 
 _SIGMAS: Final = 3.0

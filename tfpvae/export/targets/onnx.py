@@ -12,10 +12,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import tensorflow as tf
-import tf2onnx
 
 from tfpvae._compat.onnxruntime import ERRORS, REFUSALS
-from tfpvae._compat.tf2onnx import without_log
+from tfpvae._compat.tf2onnx import from_function
 from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.targets.base import Target, Task
 from tfpvae.export.targets.onnx_operators import HANDLERS
@@ -41,10 +40,7 @@ def write_onnx(endpoint: Endpoint, path: Path) -> None:
         NoOnnxFormError: it has no ONNX form; no file is left.
     """
     function = tf.function(endpoint.function, input_signature=endpoint.input_signature, autograph=False)
-    with without_log():  # What it cannot convert, the checker and ONNX Runtime name below.
-        model, _ = tf2onnx.convert.from_function(
-            function, input_signature=endpoint.input_signature, opset=OPSET, custom_op_handlers=HANDLERS
-        )
+    model = from_function(function, input_signature=endpoint.input_signature, opset=OPSET, custom_op_handlers=HANDLERS)
     names = {spec.name for spec in endpoint.input_signature}
     # A tensor that the function took from outside, such as a prior's own, has become an input without a value.
     taken = {inside.name: tensor for tensor, inside in function.get_concrete_function().graph.captures}

@@ -68,7 +68,7 @@ def write(written, vae, digits, monkeypatch):
 
     from PIL import Image
 
-    module = importlib.import_module("tfpvae.evaluate.report")
+    module = importlib.import_module("tfpvae.evaluate.reporting")
     monkeypatch.setattr(module, "measure", lambda *args, **options: written.measurements)
     monkeypatch.setattr(module, "_draw", lambda *args: {"a.png": ("A picture", Image.new("L", (4, 4)))})
     return lambda directory, **options: module.report(vae, digits.test[:4], directory, **options)
@@ -124,7 +124,7 @@ def test_a_failure_leaves_nothing_half_done(write, tmp_path, monkeypatch, old, p
         return fail() if (Path(source) / "report.md").read_text().startswith("# second") else rename(source, target)
 
     if place == "picture":
-        monkeypatch.setattr(importlib.import_module("tfpvae.evaluate.report"), "save_png", fail)
+        monkeypatch.setattr(importlib.import_module("tfpvae.evaluate.reporting"), "save_png", fail)
     elif place == "text":
         monkeypatch.setattr(Path, "write_text", fail)
     else:

@@ -18,7 +18,7 @@ from tfpvae.batch import Batch
 from tfpvae.errors import ModelError, RunError
 from tfpvae.evaluate import pictures
 from tfpvae.evaluate.diagnosis import Diagnosis, Level, diagnose
-from tfpvae.evaluate.measure import Measurements, measure
+from tfpvae.evaluate.measurements import Measurements, measure
 from tfpvae.evaluate.rows import BATCH_SIZE, Mean, checked
 from tfpvae.files import local_path
 from tfpvae.images import save_png
