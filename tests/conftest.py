@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
+import gc
 import os
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +28,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # The machines that run the tests are shared: a slow example says nothing.
 hypothesis.settings.register_profile("tfpvae", deadline=None)
 hypothesis.settings.load_profile("tfpvae")
+
+# TensorFlow's graphs are hundreds of thousands of objects that live long. Python's default is to look through them so
+# often that it took a twentieth of the time of the tests.
+gc.set_threshold(20_000, 20, 100)
 
 EVENT_SHAPE = (8, 8, 1)
 LATENT = 4
@@ -177,12 +185,31 @@ def only(restrict: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Call
     return functools.partial(restrict, monkeypatch)
 
 
+@contextlib.contextmanager
+def one_worker_at_a_time(directory: Path) -> Iterator[None]:
+    """Within this, the other processes of the test run wait."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def exported(vae: VAE, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """The shared VAE as version 1 of the model `digits`. Shared by every test: read it, do not write into it."""
+    """The shared VAE as version 1 of the model `digits`. Shared by every test: read it, do not write into it.
+
+    The first process that asks for it makes it for all: it takes half a minute.
+    """
     import tfpvae
     from tfpvae.export import Profile
 
-    directory: Path = tmp_path_factory.mktemp("exported") / "models" / "digits"
-    # Which other precisions are kept depends on how fast they are found to be.
-    return tfpvae.export_model(vae, directory, profile=Profile(float16="never", int8="never"))
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent  # Each worker has a directory of its own in this one.
+    record = directory / "exported.pickle"
+    with one_worker_at_a_time(directory):
+        if not record.exists():
+            # Which other precisions are kept depends on how fast they are found to be.
+            profile = Profile(float16="never", int8="never")
+            export = tfpvae.export_model(vae, directory / "exported" / "models" / "digits", profile=profile)
+            record.write_bytes(pickle.dumps(export))
+        return pickle.loads(record.read_bytes())

@@ -29,10 +29,12 @@ def model(build_conditional, digits, labels):
 def version(model, tmp_path_factory, restrict):
     """Its version directory, with some of its signatures: all take long."""
     import tfpvae
+    from tfpvae.export import Profile
 
     with pytest.MonkeyPatch.context() as patch:
         restrict(patch, *KEPT)
-        return tfpvae.export_model(model, tmp_path_factory.mktemp("models") / "labelled").path
+        directory = tmp_path_factory.mktemp("models") / "labelled"
+        return tfpvae.export_model(model, directory, profile=Profile(float16="never", int8="never")).path
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +161,11 @@ def test_a_model_without_a_condition_takes_no_y(exported):
 def test_a_condition_of_floats(build_conditional, tmp_path, only):
     import tfpvae
     from tfpvae.edge import Decoder
+    from tfpvae.export import Profile
 
     floats = build_conditional(num_classes=None, y_shape=(2, 3))
     only("decode")
-    path = tfpvae.export_model(floats, tmp_path / "floats").path
+    path = tfpvae.export_model(floats, tmp_path / "floats", profile=Profile(float16="never", int8="never")).path
     z, y = np.ones((3, 4), np.float32), np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32)
     np.testing.assert_allclose(Decoder(path).decode(z, y), floats.decode(z, y).mean(), atol=1e-5)
     np.testing.assert_allclose(Decoder(path).decode(z, y[:1]), floats.decode(z, y[[0, 0, 0]]).mean(), atol=1e-5)
@@ -174,10 +177,11 @@ def test_data_without_latents(tmp_path):
     import tfpvae
     from tfpvae import layers
     from tfpvae.edge import Decoder
+    from tfpvae.export import Profile
 
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), layers.IndependentNormal([2])])
     density = tfpvae.ConditionalDensity(network)
-    export = tfpvae.export_model(density, tmp_path / "density")
+    export = tfpvae.export_model(density, tmp_path / "density", profile=Profile(float16="never", int8="never"))
     assert export.signatures == export.onnx == tuple(OBSERVED_SIGNATURES)
     edge, x = Decoder(export.path), np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
     np.testing.assert_allclose(edge.decode(x=x), density.decode(x).mean(), atol=1e-5)

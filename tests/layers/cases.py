@@ -141,6 +141,9 @@ CASES = {
 }
 
 
+_shared: dict[str, Any] = {}
+
+
 class LayerCase:
     """A row with its name, and what the checks need of it."""
 
@@ -163,6 +166,12 @@ class LayerCase:
         before = [] if self.row.before is None else [self.row.before(self.layers)]
         dense = keras.layers.Dense(self.row.size, dtype=dtype, bias_initializer="normal")
         return keras.Sequential([keras.Input((5,)), dense, *before, self.layer(dtype=dtype, **kwargs)])
+
+    def shared_model(self) -> Any:
+        """`model()`, made once for all tests: its weights may have been trained."""
+        if self.name not in _shared:
+            _shared[self.name] = self.model()
+        return _shared[self.name]
 
     def inputs(self, *batch: int, scale: float = 1.0) -> np.ndarray:
         """Inputs of the layer, `[*batch, size]`."""

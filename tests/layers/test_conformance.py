@@ -140,7 +140,7 @@ def test_mixed_precision_has_float32_parameters(case, policy):
 
 
 def test_a_training_step_compiled_by_xla_moves_the_weights(case):
-    model = case.model()
+    model = case.shared_model()
     model.compile("sgd", loss=lambda y, rv: -rv.log_prob(y), jit_compile=True)
     x, y = case.rng.normal(size=(8, 5)).astype(np.float32), case.values(8)
     before = [np.array(w) for w in model.get_weights()]
@@ -297,7 +297,7 @@ def test_saved_model(case, tmp_path):
     import keras
     import tensorflow as tf
 
-    model = case.model()
+    model = case.shared_model()
     outputs = outputs_of(case, model)
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -317,7 +317,7 @@ def test_onnx(case):
     import tensorflow as tf
     import tf2onnx
 
-    model = case.model()
+    model = case.shared_model()
     outputs, signature = outputs_of(case, model), export_signature(model)
     x, uniforms = export_inputs(case, model)
     expected = outputs(tf.constant(x), tf.constant(uniforms))

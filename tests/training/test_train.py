@@ -1,6 +1,8 @@
 """Runs: what they leave behind, how they go on, what they refuse."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +15,14 @@ def run(tmp_path_factory):
     from tfpvae.training import TrainConfig, train
 
     return train(TrainConfig(data="digits", latent=4, epochs=2), tmp_path_factory.mktemp("runs") / "digits")
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """A copy of the run, to change."""
+    from tfpvae.training import open_run
+
+    return open_run(shutil.copytree(run.path, tmp_path / "run"))
 
 
 def test_run_holds_everything(run):
@@ -106,28 +116,25 @@ def test_existing_run_is_kept(run):
     assert {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
 
 
-def test_resume_goes_on(tmp_path):
-    from tfpvae.training import TrainConfig, train
+def test_resume_goes_on(copied):
+    from tfpvae.training import train
 
-    out = tmp_path / "run"
-    first = train(TrainConfig(data="digits", latent=4, epochs=1), out)
-    weights, elbo = first.model().get_weights(), first.history()["elbo"]
-    more = train(TrainConfig(data="digits", latent=4, epochs=3), out, resume=True)
-    assert more.history()["elbo"][:1] == elbo
+    weights, elbo = copied.model().get_weights(), copied.history()["elbo"]
+    assert int(copied.model().optimizer.iterations) == 2 * 13
+    more = train(dataclasses.replace(copied.config, epochs=3), copied.path, resume=True)
+    assert more.history()["elbo"][:2] == elbo
     assert {len(values) for values in more.history().values()} == {3}
     assert int(more.model().optimizer.iterations) == 3 * 13
     assert not np.array_equal(more.model().get_weights()[0], weights[0])
 
 
-def test_resume_after_a_crash_between_history_and_model(tmp_path):
-    from tfpvae.training import TrainConfig, train
+def test_resume_after_a_crash_between_history_and_model(copied):
+    from tfpvae.training import train
     from tfpvae.training.run import HISTORY, write_json
 
-    out = tmp_path / "run"
-    run = train(TrainConfig(data="digits", latent=4, epochs=1), out)
-    write_json(out / HISTORY, {name: [*values, 0.0] for name, values in run.history().items()})
-    resumed = train(TrainConfig(data="digits", latent=4, epochs=2), out, resume=True)
-    assert [elbo == 0.0 for elbo in resumed.history()["elbo"]] == [False, False]
+    write_json(copied.path / HISTORY, {name: [*values, 0.0] for name, values in copied.history().items()})
+    resumed = train(dataclasses.replace(copied.config, epochs=3), copied.path, resume=True)
+    assert [elbo == 0.0 for elbo in resumed.history()["elbo"]] == [False, False, False]
 
 
 def test_resume_with_other_settings_is_refused(run):
@@ -137,13 +144,12 @@ def test_resume_with_other_settings_is_refused(run):
         train(TrainConfig(data="digits", latent=5, epochs=2), run.path, resume=True)
 
 
-def test_overwrite_replaces(tmp_path):
+def test_overwrite_replaces(copied):
     from tfpvae.training import TrainConfig, train
 
-    out = tmp_path / "run"
-    train(TrainConfig(data="digits", latent=4, epochs=1), out)
-    run = train(TrainConfig(data="digits", latent=2, epochs=1), out, overwrite=True)
-    assert run.model().latent_size == 2
+    replaced = train(TrainConfig(data="digits", latent=2, epochs=1), copied.path, overwrite=True)
+    assert replaced.model().latent_size == 2
+    assert len(replaced.history()["elbo"]) == 1
 
 
 def test_overwrite_spares_what_is_no_run(tmp_path):
@@ -232,20 +238,33 @@ def test_open_run_says_what_is_missing(tmp_path):
         open_run(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A directory with a file of 4x4 images and a run on it."""
+    from tfpvae.training import TrainConfig, train
+
+    directory = tmp_path_factory.mktemp("small")
+    file = directory / "images.npy"
+    np.save(file, np.random.default_rng(0).integers(0, 2, (30, 4, 4)).astype(bool))
+    train(TrainConfig(data=str(file), latent=2, epochs=2), directory / "run")
+    return directory, shutil.copytree(directory, tmp_path_factory.mktemp("kept") / "small")
+
+
 class TestMovedAndDamaged:
     @pytest.fixture
-    def small(self, tmp_path):
-        """A run on a file of 4x4 images, and the file."""
-        from tfpvae.training import TrainConfig, train
+    def small(self, small_run):
+        """The run and the file, as they were after training and in the same place."""
+        from tfpvae.training import open_run
 
-        file = tmp_path / "images.npy"
-        np.save(file, np.random.default_rng(0).integers(0, 2, (30, 4, 4)).astype(bool))
-        return train(TrainConfig(data=str(file), latent=2, epochs=2), tmp_path / "run"), file
+        directory, kept = small_run
+        shutil.rmtree(directory)
+        shutil.copytree(kept, directory)
+        return open_run(directory / "run"), directory / "images.npy"
 
-    def test_data_is_found_from_elsewhere(self, small, tmp_path, monkeypatch):
+    def test_data_is_found_from_elsewhere(self, small, monkeypatch):
         from tfpvae.training import TrainConfig
 
-        monkeypatch.chdir(tmp_path)
+        monkeypatch.chdir(small[1].parent)
         assert TrainConfig(data="images.npy").data == str(small[1])
 
     def test_other_images_in_the_same_place_are_refused(self, small):
@@ -261,8 +280,6 @@ class TestMovedAndDamaged:
         assert (run.path / "config.json").read_text() == config
 
     def test_fewer_epochs_than_there_are(self, small):
-        import dataclasses
-
         from tfpvae.training import train
 
         run, _ = small
