@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from tfpvae._extras import explain_missing
 from tfpvae.errors import ExportError
 from tfpvae.export.markdown import table
 from tfpvae.signatures import Run, Signature
@@ -167,8 +168,13 @@ def register_target(target: Target) -> Target:
 
 
 def targets() -> tuple[Target, ...]:
-    """Every target: tfpvae's, then those that were registered."""
-    own = (importlib.import_module(f"tfpvae.export.targets.{name}").TARGET for name in BUILT_IN)
+    """Every target: tfpvae's, then those that were registered.
+
+    Raises:
+        MissingExtraError: a package that one of them writes with is not installed.
+    """
+    with explain_missing("tfpvae.export_model"):
+        own = [importlib.import_module(f"tfpvae.export.targets.{name}").TARGET for name in BUILT_IN]
     return (*own, *_REGISTERED.values())
 
 
