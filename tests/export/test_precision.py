@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tfpvae.edge import Decoder
 from tfpvae.errors import ExportError, NotFoundError, RequestError
-from tfpvae.manifest import MANIFEST
+from tfpvae.manifest import MANIFEST, read_manifest, write_manifest
 from tfpvae.signatures import ONNX_DIRECTORY, PRECISIONS, graph_file, graph_of
 
 SEEDS = np.array([0, 1, -1, 7, 2**63 - 1, -(2**63)], np.int64)
+
+_CPU = Path("/proc/cpuinfo")
+_FLAGS = _CPU.read_text(encoding="utf-8") if _CPU.is_file() else ""
+_SATURATES = "avx" in _FLAGS and "vnni" not in _FLAGS
+INT8 = 0.5 if _SATURATES else 0.1
+"""How far int8 may be from Keras. Products of bytes saturate on processors without VNNI instructions."""
 
 
 def graphs(path):
@@ -53,7 +61,7 @@ def all_kept(vae, tmp_path_factory, restrict):
     import tfpvae
     from tfpvae.export import Profile
 
-    profile = Profile(float16="always", int8="always", samples=False)
+    profile = Profile(float16="always", int8="always", int8_tolerance=0.5, samples=False)
     with pytest.MonkeyPatch.context() as patch:
         restrict(patch, "decode", "sample_latent", "sample_mean", "sample")
         export = tfpvae.export_model(vae, tmp_path_factory.mktemp("precisions") / "digits", profile=profile)
@@ -83,7 +91,7 @@ class TestWhatIsWritten:
             error = np.abs(found - expected)
             assert 0 < error.max() <= each["difference"] * 1.0001  # The examples of the parity check count as well.
             np.testing.assert_allclose(error.mean(), each["mean_difference"], rtol=1e-3)
-            assert each["difference"] <= {"float16": 0.002, "int8": 0.1}[each["precision"]]
+            assert each["difference"] <= {"float16": 0.002, "int8": INT8}[each["precision"]]
             assert each["kilobytes"] == graph.stat().st_size // 1000
 
     def test_the_random_numbers_stay_float32(self, all_kept):
@@ -94,7 +102,7 @@ class TestWhatIsWritten:
             Decoder(export.path, precision="float16").sample_mean(seed=SEEDS), exact, rtol=0, atol=2e-3
         )
         np.testing.assert_allclose(
-            Decoder(export.path, precision="int8").sample_mean(seed=SEEDS), exact, rtol=0, atol=0.1
+            Decoder(export.path, precision="int8").sample_mean(seed=SEEDS), exact, rtol=0, atol=INT8
         )
 
     def test_inputs_and_outputs_are_the_same(self, all_kept):
@@ -119,7 +127,7 @@ class TestWhatIsWritten:
         for best in manifest["recommended"]:
             same = [t for t in manifest["speed"] if (t["signature"], t["rows"]) == (best["signature"], best["rows"])]
             assert best["microseconds"] == min(timing["microseconds"] for timing in same) > 0
-            assert best["difference"] <= 0.1
+            assert best["difference"] <= INT8
 
     def test_the_card_has_them(self, all_kept):
         export, _ = all_kept
@@ -147,17 +155,18 @@ class TestWhatIsWritten:
         assert {each.method for each in export.reduced} == {"static"}
         exact = Decoder(export.path).sample_mean(seed=SEEDS)
         rounded = Decoder(export.path, precision="int8").sample_mean(seed=SEEDS)
-        np.testing.assert_allclose(rounded, exact, rtol=0, atol=0.1)
+        np.testing.assert_allclose(rounded, exact, rtol=0, atol=INT8)
         assert np.abs(rounded - exact).max() > 0
 
 
 class TestWhatIsKept:
     def test_what_is_faster_for_some_number_of_rows(self, vae, tmp_path, means_alone, times):
         import tfpvae
+        from tfpvae.export import Profile
 
         times(float16=1.05, int8=1.5)
         steps: list[str] = []
-        export = tfpvae.export_model(vae, tmp_path / "m", progress=steps.append)
+        export = tfpvae.export_model(vae, tmp_path / "m", profile=Profile(int8_tolerance=0.5), progress=steps.append)
         assert graphs(export.path) == [
             "decode.int8.onnx", "decode.onnx", "sample_latent.onnx", "sample_mean.int8.onnx", "sample_mean.onnx"
         ]  # fmt: skip
@@ -290,6 +299,9 @@ class TestVerify:
         graph = version / ONNX_DIRECTORY / "decode.int8.onnx"
         graph.unlink()
         write_int8(tmp_path / "decode.onnx", graph, {"z": np.zeros((2, 4), np.float32)})
+        manifest = read_manifest(version)  # Its tolerance is wider than this test needs.
+        reduced = tuple(dataclasses.replace(each, tolerance=0.2) for each in manifest.reduced)
+        write_manifest(dataclasses.replace(manifest, reduced=reduced), version)
         write_hashes(version)
         (error,) = verify(version).errors
         assert (error.signature, error.op) == ("decode", "ONNX Runtime int8")

@@ -23,6 +23,7 @@ def test_the_default_writes_everything(profile_class):
     assert dataclasses.asdict(profile_class()) == {
         **dict.fromkeys(parts, True),
         "litert": False,
+        "targets": (),
         "tolerance": 1e-5,
         **precisions,
     }
