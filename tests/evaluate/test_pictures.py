@@ -58,13 +58,13 @@ def test_traversals_move_one_latent_at_a_time(vae, digits, decoded):
 
 def test_a_tile_lies_where_its_axes_say(plane, digits):
     """Each tile in the picture has the brightness of its image."""
-    from tfpvae.evaluate.pictures import _picture, _tiles
+    from tfpvae.evaluate.plots import picture, tiles
 
     brightness = np.array([[0.1, 0.9, 0.3], [0.8, 0.2, 0.6]])
-    figure, axes = _tiles(np.broadcast_to(brightness[..., None, None], (2, 3, 8, 8)))
+    figure, axes = tiles(np.broadcast_to(brightness[..., None, None], (2, 3, 8, 8)))
     axes.set_xticks([])
     axes.set_yticks([])
-    picture = np.asarray(_picture(figure).convert("L")) / 255
+    picture = np.asarray(picture(figure).convert("L")) / 255
     for r in range(2):
         for c in range(3):
             x, y = axes.transData.transform((c, r))

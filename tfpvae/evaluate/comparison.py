@@ -1,4 +1,4 @@
-"""log p(x) of several models in one table, where it may be."""
+"""One table of log p(x) for several models, where the values can be compared."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class LogProbModel(Protocol):
 
     @property
     def discrete(self) -> bool:
-        """Whether `log_prob` is of a probability mass."""
+        """Whether `log_prob` is the log of a probability mass."""
 
     def log_prob(self, x: Any) -> np.ndarray:
         """log p(x), `[N]`, in nats."""
 
 
 class Entry(NamedTuple):
-    """A line of the table."""
+    """One row of the table."""
 
     name: str
     log_prob: Mean
     """The mean of log p(x), in nats per example."""
     behind: Mean
-    """By how much it lies below the best, with the standard error of that difference: the examples are the same."""
+    """How far it lies below the best, with the standard error of the paired difference on the same examples."""
 
 
 class Comparison(NamedTuple):
@@ -43,13 +43,13 @@ class Comparison(NamedTuple):
 
     entries: tuple[Entry, ...]
     discrete: bool
-    """Whether all are probability masses; otherwise all are densities."""
+    """True if all models give probability masses, False if all give densities."""
     n: int
-    """How many examples."""
+    """The number of examples."""
 
     @property
     def kind(self) -> str:
-        """Of what the logarithms are."""
+        """What `log_prob` is the logarithm of."""
         return "probability mass" if self.discrete else "density"
 
     def __str__(self) -> str:
@@ -80,23 +80,24 @@ def compare(
 ) -> Comparison:
     """log p(x) of VAEs and baselines on the same test data.
 
-    A VAE's is estimated by importance sampling, low by about half its squared standard error. A density and a
-    probability mass have no common measure, and are refused side by side: for binary data, compare a Bernoulli VAE with
-    `FactorizedBernoulli` and `BernoulliKernel`.
+    For a VAE, importance sampling estimates log p(x); the estimate is low by about half its squared standard error.
+    Densities and probability masses cannot be compared, so a mixture of both is an error. For binary data, compare a
+    Bernoulli VAE with `FactorizedBernoulli` and `BernoulliKernel`.
 
     Args:
-        models: trained VAEs, and fitted baselines or whatever else has `name`, `discrete` and `log_prob`.
+        models: trained VAEs, fitted baselines, and any other objects with `name`, `discrete` and `log_prob`.
         x: test data `[N, *event_shape]`.
-        samples: how many draws for each example, for VAEs.
-        seed: of these draws.
-        y: of conditional VAEs, whose p(x given y) stands beside the others' p(x): one for each row or one for all.
+        samples: the number of importance samples per example, for VAEs.
+        seed: the seed of these draws.
+        y: the condition of conditional VAEs, one for each row or one for all. Their p(x given y) is compared with the
+            p(x) of the other models.
 
     Returns:
-        The table; `str` prints it.
+        The table; `str` formats it for printing.
 
     Raises:
-        DataError: x is not as a model wants it, such as grey values for a Bernoulli likelihood.
-        ModelError: there are no models, or densities beside probability masses.
+        DataError: a model cannot take x, such as grey values for a Bernoulli likelihood.
+        ModelError: `models` is empty, or mixes densities and probability masses.
     """
     if not models:
         raise ModelError("models must hold at least one model. Received: none")

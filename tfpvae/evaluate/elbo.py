@@ -1,4 +1,4 @@
-"""The bound on log p(x) over a data set."""
+"""The mean ELBO over a data set."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def mean_score(
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
-    """The means of `vae.score` over a data set: row i of it draws its z by seed + i, so the batch size plays no part.
+    """The means of `vae.score` over a data set. Row i draws z with seed + i, whatever the batch size.
 
     Args:
         vae: the model.
-        dataset: batches `[B, *event_shape]`; of a conditional model pairs `(x, y)`.
-        seed: of the first row.
+        dataset: batches `[B, *event_shape]`; for a conditional model, pairs `(x, y)`.
+        seed: the seed of the first row.
         progress: called with the number of rows done, after each batch.
 
     Returns:
@@ -45,5 +45,5 @@ def mean_score(
             rows.setdefault(name, []).append(values.numpy())
         done += len(x)
         progress(done)
-    # Summed in float64: ten thousand terms in float32 lose the last digits that are printed.
+    # In float64: a float32 sum of ten thousand terms loses digits that are printed.
     return {name: float(np.concatenate(values).mean(dtype=np.float64)) for name, values in rows.items()} | {"n": done}

@@ -1,4 +1,4 @@
-"""The two estimates of log p(x) side by side, and what their difference says."""
+"""Compares the two estimates of log p(x) and explains their difference."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tfpvae.random.seeds import Seeds
 
 
 class EstimatorComparison(NamedTuple):
-    """log p(x) by importance sampling and by naive Monte Carlo, of the same examples by as many draws each."""
+    """log p(x) by importance sampling and by naive Monte Carlo: same examples, same number of draws."""
 
     importance: LogMarginal
     monte_carlo: LogMarginal
 
     @property
     def gap(self) -> Mean:
-        """By how much naive Monte Carlo lies below importance sampling, in nats per example."""
+        """Importance sampling minus naive Monte Carlo, in nats per example."""
         return mean_of(self.importance.log_marginal - self.monte_carlo.log_marginal)
 
     @property
     def shown_error(self) -> float:
-        """How far apart the two means can be by the estimates' own standard errors e, in nats.
+        """The largest gap between the two means that the standard errors e explain, in nats.
 
-        Three standard errors of the difference, and the e^2 / 2 by which the log of a mean is low.
+        It is three standard errors of the difference plus e^2 / 2, the bias of the log of a mean.
         """
         square = self.importance.standard_error**2 + self.monte_carlo.standard_error**2
         return float(3 * np.sqrt(square.sum()) / len(square) + square.mean() / 2)
 
     @property
     def agree(self) -> bool:
-        """Whether the gap is no more than the errors show."""
+        """Whether the standard errors explain the gap."""
         return bool(abs(self.gap.value) <= self.shown_error)
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class EstimatorComparison(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What the comparison says."""
+        """The conclusion in words."""
         share = np.median(self.monte_carlo.effective_samples)
         if self.agree:
             return (
@@ -76,22 +76,22 @@ def compare_estimators(
     y: Any = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> EstimatorComparison:
-    """log p(x) by `importance_log_marginal` and `monte_carlo_log_marginal`: why the second fails with many latents.
+    """Compares `importance_log_marginal` with `monte_carlo_log_marginal`, which fails with many latents.
 
     Args:
         vae: the model.
         x: `[N, *event_shape]`.
-        samples: how many draws each, for each row.
+        samples: the number of draws per row, for each estimate.
         seed: row i uses `seed + i`, or `seed[i]`.
-        y: of a conditional model, one for each row or one for all.
-        progress: called with the number of rows done, after each batch, from 0 to N twice.
+        y: the condition of a conditional model, one for each row or one for all.
+        progress: called with the number of rows done after each batch; it counts to N twice, once per estimate.
 
     Returns:
-        Both; as a string, a small table and a sentence.
+        Both estimates; `str` gives a small table and the conclusion.
 
     Raises:
-        DataError: x is not as said.
-        ModelError: posterior or prior cannot be drawn by seed.
+        DataError: the model cannot take x.
+        ModelError: the posterior or the prior cannot be drawn by seed.
     """
     return EstimatorComparison(
         importance=importance_log_marginal(vae, x, samples, seed, y=y, progress=progress),

@@ -1,4 +1,4 @@
-"""What each latent is used for: active units, the KL of each, the dimension of the data's manifold.
+"""How much each latent is used: active units, KL per latent, dimension of the data manifold.
 
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
 [DW19] Dai, Wipf: Diagnosing and enhancing VAE models. ICLR 2019.
@@ -19,11 +19,11 @@ from tfpvae.layers.kl import kl_per_value
 from tfpvae.models import LatentVariableModel, sampling
 
 _DRAWS: Final = 64
-"""Of each half, where a posterior has no mean in closed form."""
+"""Draws for each of the two mean estimates, where the posterior has no mean in closed form."""
 
 
 class ActiveUnits(NamedTuple):
-    """Which latents say something of x."""
+    """Which latents carry information about x."""
 
     variances: np.ndarray
     """Var_x(E_q[z_d]), float64 `[D]`."""
@@ -36,37 +36,37 @@ class ActiveUnits(NamedTuple):
 
     @property
     def num_active(self) -> int:
-        """How many are."""
+        """The number of active latents."""
         return int(self.active.sum())
 
     @property
     def most_active(self) -> np.ndarray:
-        """The latents' numbers, from the most active to the least: int `[D]`."""
+        """The indices of the latents, the most active first: int `[D]`."""
         return np.argsort(-self.variances, kind="stable")
 
 
 def active_units(
     vae: LatentVariableModel, x: Any, threshold: float = 0.01, *, y: Any = None, batch_size: int = BATCH_SIZE
 ) -> ActiveUnits:
-    """The latents whose posterior mean moves with x: Var_x(E_q[z_d]) > threshold [BGS16, section 5].
+    """The latents whose posterior mean varies with x: Var_x(E_q[z_d]) > threshold [BGS16, section 5].
 
-    The variance of the means falls into two clusters, far from each other, and 0.01 lies between them, says the paper.
-    For a posterior without a mean in closed form, such as a flow's, it is estimated, without bias, by the covariance of
-    the means of two independent sets of draws.
+    According to the paper, these variances form two clusters far apart, and 0.01 lies between them. If the posterior
+    has no mean in closed form, as with a flow, the covariance between the means of two independent sets of draws gives
+    an unbiased estimate of the variance.
 
     Args:
         vae: the model.
         x: `[N, *event_shape]`, N at least 2.
-        threshold: above which a latent counts.
-        y: of a conditional model, one for each row or one for all.
-        batch_size: how many rows at once.
+        threshold: the variance above which a latent is active.
+        y: the condition of a conditional model, one for each row or one for all.
+        batch_size: the number of rows per batch.
 
     Returns:
-        The variances, and what follows from them.
+        The variances, and which latents are active.
 
     Raises:
-        DataError: x is not as said.
-        ModelError: a single row, whose means have no variance.
+        DataError: the model cannot take x.
+        ModelError: x has a single row, so there is no variance over rows.
     """
     means = posterior_means(vae, checked(vae, x, y), batch_size)
     if means.shape[1] < 2:
@@ -76,34 +76,34 @@ def active_units(
 
 
 def posterior_means(vae: LatentVariableModel, data: Batch, batch_size: int = BATCH_SIZE) -> np.ndarray:
-    """E_q[z] of each row, or two independent estimates of it where it has no closed form: float64 `[2, N, D]`."""
-    found = []
+    """E_q[z] of each row twice, or two independent estimates if it has no closed form: float64 `[2, N, D]`."""
+    means: list[np.ndarray] = []
     for _, batch in batches(data, vae, batch_size):
         rv = wrap(vae.posterior(batch))
         try:
             mean = sampling.mean(rv)
-            found.append(np.stack([mean, mean]))
+            means.append(np.stack([mean, mean]))
         except NotImplementedError:
-            draws = rv.tensor_distribution.sample(2 * _DRAWS, seed=tf.constant([0, len(found)])).numpy()
-            found.append(draws.reshape(2, _DRAWS, *draws.shape[1:]).mean(axis=1))
-    return np.concatenate(found, axis=1).astype(np.float64)
+            draws = rv.tensor_distribution.sample(2 * _DRAWS, seed=tf.constant([0, len(means)])).numpy()
+            means.append(draws.reshape(2, _DRAWS, *draws.shape[1:]).mean(axis=1))
+    return np.concatenate(means, axis=1).astype(np.float64)
 
 
 def kl_per_latent(vae: LatentVariableModel, x: Any, *, y: Any = None, batch_size: int = BATCH_SIZE) -> np.ndarray:
-    """KL(q(z_d given x) || p(z_d)) of each latent, its mean over x: float64 `[D]`, in nats. It sums to the whole KL.
+    """The mean over x of KL(q(z_d given x) || p(z_d)) for each latent: float64 `[D]`, in nats. The sum is the whole KL.
 
-    Exact, and only there: for a Gaussian q and a Gaussian p(z) whose latents are independent. Otherwise the KL is no
-    sum over latents.
+    It is exact, and is defined only if q(z given x) and p(z) are Gaussians with independent latents. Otherwise the KL
+    is not a sum over latents.
 
     Args:
         vae: the model.
         x: `[N, *event_shape]`.
-        y: of a conditional model, one for each row or one for all.
-        batch_size: how many rows at once.
+        y: the condition of a conditional model, one for each row or one for all.
+        batch_size: the number of rows per batch.
 
     Raises:
-        DataError: x is not as said.
-        ModelError: posterior or prior is no Gaussian with independent latents.
+        DataError: the model cannot take x.
+        ModelError: the posterior or the prior is not a Gaussian with independent latents.
     """
     total, data = 0.0, checked(vae, x, y)
     for _, batch in batches(data, vae, batch_size):
@@ -121,24 +121,24 @@ def kl_per_latent(vae: LatentVariableModel, x: Any, *, y: Any = None, batch_size
 
 
 class ManifoldDimension(NamedTuple):
-    """How many latents the data needs."""
+    """The number of latents that the data needs."""
 
     variances: np.ndarray
-    """Var_q(z_d given x) over the prior's variance of z_d, its mean over x, float64 `[D]`."""
+    """The mean over x of Var_q(z_d given x) divided by the prior's variance of z_d, float64 `[D]`."""
     threshold: float
     gamma: float | None
-    """The likelihood's variance, where it has the same for all values; the estimate means something if it is small."""
+    """The likelihood's variance if all values share one, else None. The estimate is only meaningful if it is small."""
 
     @property
     def dimension(self) -> int:
-        """How many latents have a variance below the threshold."""
+        """The number of latents with a variance below the threshold."""
         return int((self.variances < self.threshold).sum())
 
     @property
     def gap(self) -> tuple[float, float]:
-        """The largest variance below the threshold and the smallest above it: far from each other if the count is sure.
+        """The largest variance below the threshold and the smallest above it. A wide gap makes the count reliable.
 
-        0 and 1, where the two clusters tend to, in place of one that is not there.
+        If no variance lies below, the first is 0; if none lies above, the second is 1. These are the clusters' limits.
         """
         below, above = self.variances[self.variances < self.threshold], self.variances[self.variances >= self.threshold]
         return float(below.max(initial=0.0)), float(above.min(initial=np.inf)) if len(above) else 1.0
@@ -149,23 +149,22 @@ def manifold_dimension(
 ) -> ManifoldDimension:
     """The dimension of the manifold that x lies near: how many latents the posterior pins down [DW19, section 3].
 
-    At the optimum of a VAE whose likelihood is N(decoder(z), gamma I) with a learned gamma, gamma falls to the noise,
-    and the latents fall into two clusters: one for each dimension of the manifold, whose posterior variance goes to 0
-    with gamma; and superfluous ones, which stay at the prior, at variance 1. The estimate counts the first. With gamma
-    fixed at 1 it is no such estimate: a dimension whose spread in x is less than the noise is then cheaper to
-    leave out.
+    Take a VAE with likelihood N(decoder(z), gamma I) and a learned gamma. At its optimum gamma is the noise variance,
+    and the latents form two clusters. One latent per dimension of the manifold has a posterior variance that goes to 0
+    with gamma. The superfluous latents stay at the prior, with variance 1. The estimate counts the first cluster. It
+    does not hold for gamma fixed at 1: a dimension that spreads less than the noise in x is then cheaper to leave out.
 
     Args:
-        vae: the model; for the reasoning to hold, one that ends in `SphericalNormal(..., learn_scale=True)`.
+        vae: the model. The argument needs a decoder that ends in `SphericalNormal(..., learn_scale=True)`.
         x: `[N, *event_shape]`.
-        threshold: of the posterior's variance, in units of the prior's; anything between the clusters gives the same.
-            On a curved manifold superfluous latents may be used here and there, and their mean variance lies below 1.
-        y: of a conditional model, one for each row or one for all.
-        batch_size: how many rows at once.
+        threshold: a posterior variance, in units of the prior's. Every threshold between the clusters gives the same
+            count. On a curved manifold some rows may use superfluous latents, whose mean variance is then below 1.
+        y: the condition of a conditional model, one for each row or one for all.
+        batch_size: the number of rows per batch.
 
     Raises:
-        DataError: x is not as said.
-        ModelError: posterior or prior has no variance in closed form.
+        DataError: the model cannot take x.
+        ModelError: the posterior or the prior has no variance in closed form.
     """
     data, total = checked(vae, x, y), 0.0
     for _, batch in batches(data, vae, batch_size):
@@ -191,7 +190,7 @@ def _variance(distribution: Any, what: str) -> np.ndarray:
 
 
 def _shared_scale(p_x: DistributionTensor) -> float | None:
-    """The standard deviation of a Gaussian likelihood, where it is one for all values and rows; None otherwise."""
+    """The standard deviation of a Gaussian likelihood if all values and rows share one, else None."""
     scale = (p_x.named_parameters or {}).get("scale")
     if scale is None or "loc" not in (p_x.named_parameters or {}):
         return None

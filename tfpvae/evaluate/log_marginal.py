@@ -1,15 +1,15 @@
-"""Estimates of log p(x), one per example, from any number of draws in bounded memory; of log p(x given y) with `y`.
+"""Estimates log p(x) per example, or log p(x given y) with `y`, from any number of draws in bounded memory.
 
-Both are the log of a mean of weights W_s >= 0 whose expectation is p(x): importance sampling draws z from q(z given x)
-and weighs by p(x, z) / q(z given x); naive Monte Carlo draws z from p(z) and weighs by p(x given z).
+Each estimate is the log of a mean of weights W_s >= 0 whose expectation is p(x). Importance sampling draws z from
+q(z given x), with weight p(x, z) / q(z given x). Naive Monte Carlo draws z from p(z), with weight p(x given z).
 
-**Seeds.** Row i has the seed `seed + i` (or `seed[i]`), as everywhere. Its draw number s, from 0, has a seed of its
-own: words 2 s and 2 s + 1 of the row seed's random words on stream 3, low half first (`sample_seeds`). The latent is
-then drawn by that seed as everywhere, on the stream of the posterior or of the prior. So a row's draws depend on its
-seed alone: on no other row, on no batch or chunk size, and the first draws do not change when more are asked for.
+**Seeds.** Row i has the seed `seed + i` (or `seed[i]`), as in the rest of the package. Draw s of the row, from 0, has
+its own seed: words 2 s and 2 s + 1 of the row seed's random words on stream 3, low half first (`sample_seeds`). That
+seed draws the latent as usual, on the stream of the posterior or of the prior. So a row's draws depend only on its
+seed, not on other rows or on the batch or chunk size, and more draws leave the first ones unchanged.
 
-**Rounding.** The networks compute in float32, in which TensorFlow's own rows differ in their last digits between batch
-sizes; so do the results, by some 1e-5 nats. Sums are in float64.
+**Rounding.** The networks compute in float32, where a row's last digits depend on the batch size in TensorFlow. The
+results therefore vary by some 1e-5 nats. Sums are in float64.
 
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
 """
@@ -35,10 +35,10 @@ from tfpvae.random.seeds import DRAW_SEEDS, LATENT, POSTERIOR, Seeds
 
 _BATCH_SIZE: Final = 32
 _CHUNK_SIZE: Final = 32
-"""32 x 32 latents at once: enough to keep a dense decoder's matrix products busy, few enough to stay near the cache."""
+"""32 x 32 latents at once: enough for efficient matrix products in a dense decoder, few enough for the cache."""
 
 _Tensors = list[tf.Tensor]
-"""A batch as a list, `[x]` or `[x, y]`: a `tf.function` with a signature takes no None."""
+"""A batch as a list, `[x]` or `[x, y]`, because a `tf.function` with a signature accepts no None."""
 
 _LogWeights = Callable[[_Tensors, tf.Tensor], tf.Tensor]
 """The log weights `[k, B]` of a batch of rows and a chunk of draws, whose uniforms are `[k, B, num_uniforms]`."""
@@ -48,18 +48,18 @@ class LogMarginal(NamedTuple):
     """Estimates of log p(x), in nats."""
 
     log_marginal: np.ndarray
-    """The log of the mean weight, float64 `[N]`. It is low by about half the squared standard error, on average."""
+    """The log of the mean weight, float64 `[N]`. On average it is low by about half the squared standard error."""
     standard_error: np.ndarray
-    """Of `log_marginal` by the delta method, float64 `[N]`: the mean weight's standard error over the mean weight.
+    """The standard error of `log_marginal`, float64 `[N]`, by the delta method: that of the mean weight over its value.
 
-    Between 0 and 1. Near 1 a single draw outweighs all others, and neither figure says anything; NaN for one draw.
+    It is between 0 and 1. Near 1, one draw outweighs all others and neither value is reliable. It is NaN for one draw.
     """
     samples: int
-    """How many draws for each row."""
+    """The number of draws per row."""
 
     @property
     def effective_samples(self) -> np.ndarray:
-        """How many draws of equal weight would be as good, (sum W)^2 / sum W^2, `[N]`: from 1 to `samples`."""
+        """The effective sample size, (sum W)^2 / sum W^2, `[N]`: from 1 to `samples`."""
         return self.samples / (1 + (self.samples - 1) * self.standard_error**2)
 
 
@@ -76,17 +76,18 @@ def importance_log_marginal(
 ) -> LogMarginal:
     """log 1/S sum_s p(x, z_s) / q(z_s given x), z_s ~ q(z given x): importance sampling [BGS16, eq. 8].
 
-    The field's "negative log-likelihood" is minus its mean at S = 5000. It is exact where q is the true posterior.
+    Papers report minus its mean at S = 5000 as the "negative log-likelihood". It is exact if q is the true posterior.
 
     Args:
         vae: the model.
         x: `[N, *event_shape]`.
         samples: S.
         seed: an int s (row i uses s + i), an array of N seeds, or None for a fresh random one.
-        y: of a conditional model, one for each row or one for all; the estimates are then of log p(x given y).
-        batch_size: how many rows at once.
-        chunk_size: how many draws of each row at once. Memory grows with `batch_size * chunk_size`, the number of
-            latents that the decoder sees at once, and not with S.
+        y: the condition of a conditional model, one for each row or one for all. The estimates are then of
+            log p(x given y).
+        batch_size: the number of rows per batch.
+        chunk_size: the number of draws per row and chunk. Memory grows with `batch_size * chunk_size`, the number of
+            latents that the decoder takes at once, and not with S.
         progress: called with the number of rows done, after each batch.
 
     Returns:
@@ -94,9 +95,9 @@ def importance_log_marginal(
 
     Raises:
         DataError: x has the wrong shape, holds NaN or infinity, or values outside [0, 1] for a Bernoulli likelihood; y
-            has another shape or type, or a label is out of range.
-        ModelError: y is missing, or the model takes none; samples, batch_size, chunk_size or seed are not as said, or
-            the encoder's layer cannot be drawn by seed.
+            has the wrong shape or type, or a label is out of range.
+        ModelError: y is missing, or the model takes none; samples, batch_size, chunk_size or seed is invalid; or the
+            encoder's layer cannot be drawn by seed.
     """
     data, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
     zeros = tf.zeros([1, *vae.event_shape], vae.variable_dtype)
@@ -113,7 +114,7 @@ def importance_log_marginal(
 
     @tf.function(input_signature=[*signature, of_q])
     def log_weights(batch: _Tensors, uniforms: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
-        # Layers draw one latent per row: the chunk's draws are made one after the other.
+        # Layers draw one latent per row, so a chunk takes one call per draw.
         spec = tf.TensorSpec([None, vae.latent_size], uniforms.dtype)
         z = tf.map_fn(lambda u: layer.draw(parameters, u), uniforms, fn_output_signature=spec)
         return log_joint(vae, Batch(*batch), z) - layer.distribution(**parameters).log_prob(z)
@@ -147,8 +148,7 @@ def monte_carlo_log_marginal(
     while the error is many nats. Beside `importance_log_marginal` the gap shows; alone, `effective_samples` near 1
     is the only sign.
 
-    Args, returns and errors are those of `importance_log_marginal`, but that it is the prior that must be drawn by
-    seed.
+    Args, returns and errors are those of `importance_log_marginal`, except that the prior must be drawable by seed.
     """
     data, seeds = _check(vae, x, y, seed, samples=samples, batch_size=batch_size, chunk_size=chunk_size)
     num_uniforms = vae.prior.num_uniforms
@@ -194,7 +194,7 @@ def _signature(vae: LatentVariableModel, data: Batch, num_uniforms: int) -> list
 
 
 def _any_rows(parameter: tf.Tensor) -> tf.TensorSpec:
-    """A parameter of one row, `[1, ...]`, as that of any number of them; one that all rows share as it is."""
+    """The spec of a parameter for any number of rows: `[1, ...]` becomes `[None, ...]`; a shared one is unchanged."""
     shape = parameter.shape
     return tf.TensorSpec([None, *shape[1:]] if shape.rank and shape[0] == 1 else shape, parameter.dtype)
 
@@ -211,14 +211,14 @@ def _estimate(
     num_uniforms: int,
     stream: int,
 ) -> LogMarginal:
-    """The loop over batches of rows, and chunks of draws within each; `prepare` is called once for each batch."""
+    """Loops over batches of rows and, within each, over chunks of draws. Calls `prepare` once per batch."""
     log_marginal, standard_error = np.empty(len(seeds)), np.empty(len(seeds))
     for rows, batch in batches(data, vae, batch_size):
         log_weights, mean = prepare(batch), _LogMeanExp(len(seeds[rows]))
         tensors = [tensor for tensor in batch if tensor is not None]
         for first in range(0, samples, chunk_size):
             chunk = sample_seeds(seeds[rows], first, min(chunk_size, samples - first))
-            # In NumPy, whose uint32 is ten times as fast as the int64 of the exportable form; the bits are the same.
+            # In NumPy: same bits as the exportable form, ten times as fast with uint32 as with its int64.
             uniforms = uniform(chunk.ravel(), num_uniforms, stream).reshape(*chunk.shape, num_uniforms)
             mean.add(log_weights(tensors, tf.constant(uniforms)).numpy())
         log_marginal[rows], standard_error[rows] = mean.value(), mean.standard_error()
@@ -227,10 +227,10 @@ def _estimate(
 
 
 class _LogMeanExp:
-    """log mean exp of log weights that come in chunks, for each row, and its standard error: float64.
+    """log mean exp of chunks of log weights for each row, and its standard error, in float64.
 
-    Kept are the largest log weight, and at its scale the mean of the weights and the sum of their squared deviations
-    from it, merged chunk by chunk: a sum of squares would lose a spread that is small beside the mean.
+    It keeps the largest log weight and, at that scale, the mean of the weights and the sum of squared deviations from
+    the mean. Each chunk is merged into these. A plain sum of squares would lose a spread that is small beside the mean.
     """
 
     def __init__(self, rows: int) -> None:
@@ -243,7 +243,7 @@ class _LogMeanExp:
         """Adds log weights `[k, B]`."""
         log_weights = log_weights.astype(np.float64)
         scale = np.maximum(self.scale, log_weights.max(axis=0))
-        # Where all weights are zero so far, or one is no number, there is nothing to scale by.
+        # If all weights so far are zero, or one is NaN, there is no scale.
         shift = np.where(np.isfinite(scale), scale, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):
             weights, factor = np.exp(log_weights - shift), np.exp(self.scale - shift)
@@ -257,12 +257,12 @@ class _LogMeanExp:
         self.count, self.scale = n + k, scale
 
     def value(self) -> np.ndarray:
-        """`[B]`; minus infinity where all weights are zero."""
+        """The log mean weight, `[B]`; minus infinity where all weights are zero."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.scale + np.log(self.mean)
 
     def standard_error(self) -> np.ndarray:
-        """Of `value`, by the delta method: `[B]`; NaN for one weight, or where all are zero."""
+        """The standard error of `value` by the delta method, `[B]`; NaN for one weight, or where all are zero."""
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = self.deviations / np.float64(self.count - 1)
             return np.sqrt(variance / self.count) / self.mean

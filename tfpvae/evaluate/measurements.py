@@ -1,4 +1,4 @@
-"""All figures of a trained model on its test data."""
+"""Measures a trained model on test data."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from tfpvae.models import LatentVariableModel, sampling
 from tfpvae.random.seeds import POSTERIOR
 
 _SOME: Final = 1024
-"""Rows that are enough to see whether the decoder looks at z, and how small its noise is."""
+"""Rows that suffice to see whether the decoder uses z, and how small its noise is."""
 
 _FEW: Final = 100
-"""Rows that are enough to see whether naive Monte Carlo works."""
+"""Rows that suffice to see whether naive Monte Carlo works."""
 
 _TRAIN: Final = 500
-"""Rows of training data that are enough to see whether log p(x) is higher there."""
+"""Rows of training data that suffice to see whether log p(x) is higher there."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviations of a likelihood that has them, `scale`, in the unit of x.
+    """The standard deviations `scale` of a location-scale likelihood, in the unit of x.
 
     Attributes:
-        smallest: the smallest.
-        share_at_smallest: the share of the values that have it, within a thousandth; 1 where all share one.
-        data_stddev: the standard deviation of x, of all its values together.
+        smallest: the smallest standard deviation.
+        share_at_smallest: the share of values within a thousandth of the smallest; 1 if all share one.
+        data_stddev: the standard deviation over all values of x.
     """
 
     smallest: float
@@ -53,28 +53,28 @@ class Noise:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What `measure` finds; all figures in nats per example, and of the test data where nothing else is said.
+    """The results of `measure`: in nats per example, on test data unless stated otherwise.
 
     Attributes:
-        n: how many examples.
-        latents: D.
+        n: the number of examples.
+        latents: D, the number of latents.
         event_shape: the shape of one example.
-        elbo: the bound, one draw of z for each example.
+        elbo: the ELBO, with one draw of z per example.
         elbo_stddev: its standard deviation between examples.
         log_likelihood: log p(x given z). Its negative is the distortion.
         kl: KL(q || p), the rate.
-        worth_of_latent: by how much an example's own z predicts it better than another example's.
-        active_units: which latents move with x; None where it cannot be told.
-        kl_per_latent: `[D]`; None where the KL is no sum over latents.
-        manifold_dimension: how many latents the posterior pins down; None where there are no variances.
-        discrete: whether p(x) is a probability mass; None where it is neither that nor a density.
-        noise: of the likelihood, where it has any.
-        log_marginal: log p(x) by importance sampling, of each example; None if not asked for.
+        worth_of_latent: how much better an example's own z predicts it than another example's z does.
+        active_units: which latents vary with x; None if this is not defined.
+        kl_per_latent: the KL of each latent, `[D]`; None if the KL is not a sum over latents.
+        manifold_dimension: how many latents the posterior pins down; None without variances in closed form.
+        discrete: whether p(x) is a probability mass; None if it is neither a mass nor a density.
+        noise: the likelihood's noise; None if it is not a location-scale family.
+        log_marginal: log p(x) of each example by importance sampling; None if not requested.
         inference_gap: log p(x) - ELBO.
         estimators: log p(x) of the first examples by importance sampling and by naive Monte Carlo.
-        train_elbo: the bound on training data; None if there is none.
-        train_log_marginal: log p(x) of training data, by importance sampling.
-        train_inference_gap: log p(x) - ELBO of training data.
+        train_elbo: the ELBO on training data; None without training data.
+        train_log_marginal: log p(x) on training data, by importance sampling.
+        train_inference_gap: log p(x) - ELBO on training data.
     """
 
     n: int
@@ -99,19 +99,19 @@ class Measurements:
 
     @property
     def log_marginal_mean(self) -> Mean | None:
-        """log p(x) by importance sampling, its mean over the examples; None if not asked for."""
+        """The mean of log p(x) over the examples, by importance sampling; None if not requested."""
         return None if self.log_marginal is None else mean_of(self.log_marginal.log_marginal)
 
     @property
     def bits_per_dimension(self) -> float | None:
-        """At most so many, by log p(x) or else by the bound; None where p(x) is no probability mass."""
+        """An upper bound, from log p(x) or else the ELBO; None unless p(x) is a probability mass."""
         if not self.discrete:
             return None
         return bits_per_dimension((self.log_marginal_mean or self.elbo).value, self.event_shape, discrete=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures by name, as JSON takes them; what was not measured is left out."""
-        found: dict[str, Any] = {
+        """The results by name, ready for JSON, without those that were not measured."""
+        values: dict[str, Any] = {
             "elbo": self.elbo.value,
             "log_likelihood": self.log_likelihood.value,
             "kl": self.kl.value,
@@ -128,9 +128,9 @@ class Measurements:
             "train_elbo": None if self.train_elbo is None else self.train_elbo.value,
         }
         if self.manifold_dimension is not None and self.manifold_dimension.gamma is not None:
-            found |= {"gamma": self.manifold_dimension.gamma, "manifold_dimension": self.manifold_dimension.dimension}
+            values |= {"gamma": self.manifold_dimension.gamma, "manifold_dimension": self.manifold_dimension.dimension}
         if self.log_marginal is not None and self.log_marginal_mean is not None:
-            found |= {
+            values |= {
                 "log_marginal": self.log_marginal_mean.value,
                 "log_marginal_standard_error": self.log_marginal_mean.standard_error,
                 "samples": self.log_marginal.samples,
@@ -138,16 +138,16 @@ class Measurements:
             }
         if self.estimators is not None:
             naive = self.estimators.monte_carlo
-            found["monte_carlo"] = {
+            values["monte_carlo"] = {
                 "n": len(naive.log_marginal),
                 "log_marginal": float(naive.log_marginal.mean()),
                 "importance_log_marginal": float(self.estimators.importance.log_marginal.mean()),
                 "words": self.estimators.words,
                 "effective_samples": float(np.median(naive.effective_samples)),
             }
-        # JSON has no NaN: the standard error of one example is not there.
-        absent = {name for name, value in found.items() if value is None or (value != value) is True}
-        return {name: value for name, value in found.items() if name not in absent}
+        # JSON has no NaN, so the standard error of a single example is left out.
+        absent = {name for name, value in values.items() if value is None or (value != value) is True}
+        return {name: value for name, value in values.items() if name not in absent}
 
 
 def measure(
@@ -167,14 +167,14 @@ def measure(
     Args:
         vae: the model.
         x: test data `[N, *event_shape]`.
-        x_train: training data, to see whether the model overfits: as much of it as there is test data will do.
-        y: of a conditional model, one for each example or one for all.
-        y_train: of the training data.
-        samples: how many draws for each example to estimate log p(x) by; 0 leaves it out. Of the naive estimate and of
-            training data, only the first hundreds of examples.
-        seed: of the first example; example i draws by `seed + i`.
-        batch_size: how many examples at once.
-        progress: called with what is being done.
+        x_train: training data, to see whether the model overfits. As many rows as the test data has are enough.
+        y: the condition of a conditional model, one for each example or one for all.
+        y_train: the condition of the training data.
+        samples: the number of draws per example to estimate log p(x); 0 skips it. The naive estimate and the training
+            data use only the first hundreds of examples.
+        seed: the seed of the first example; example i uses `seed + i`.
+        batch_size: the number of examples per batch.
+        progress: called with the current step, in words.
 
     Raises:
         DataError: the data has the wrong shape, holds NaN or infinity, or values outside [0, 1] for a Bernoulli
@@ -184,27 +184,27 @@ def measure(
     non_negative_integer("samples", samples)
     data = checked(vae, x, y)
     scores = score_rows(vae, data, seed, batch_size, lambda done: progress(f"{done} examples"))
-    found: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     if samples:
 
         def log_marginal(data: Batch, estimate: Callable[..., LogMarginal], what: str) -> LogMarginal:
             return estimate(vae, data, samples, seed, progress=lambda done: progress(f"{what} of {done} examples"))
 
         estimated = log_marginal(data, importance_log_marginal, "log p(x)")
-        found["log_marginal"] = estimated
-        found["inference_gap"] = mean_of(estimated.log_marginal - scores["elbo"])
-        found["estimators"] = EstimatorComparison(
+        optional["log_marginal"] = estimated
+        optional["inference_gap"] = mean_of(estimated.log_marginal - scores["elbo"])
+        optional["estimators"] = EstimatorComparison(
             LogMarginal(estimated.log_marginal[:_FEW], estimated.standard_error[:_FEW], samples),
             log_marginal(data.rows(slice(_FEW)), monte_carlo_log_marginal, "naive Monte Carlo"),
         )
     if x_train is not None:
         train = checked(vae, x_train, y_train)
         of_train = score_rows(vae, train, seed, batch_size, lambda done: progress(f"{done} training examples"))
-        found["train_elbo"] = mean_of(of_train["elbo"])
+        optional["train_elbo"] = mean_of(of_train["elbo"])
         if samples:
             estimated = log_marginal(train.rows(slice(_TRAIN)), importance_log_marginal, "training data's log p(x)")
-            found["train_log_marginal"] = mean_of(estimated.log_marginal)
-            found["train_inference_gap"] = mean_of(estimated.log_marginal - of_train["elbo"][:_TRAIN])
+            optional["train_log_marginal"] = mean_of(estimated.log_marginal)
+            optional["train_inference_gap"] = mean_of(estimated.log_marginal - of_train["elbo"][:_TRAIN])
     progress("latents")
     return Measurements(
         n=len(data.x),
@@ -220,12 +220,12 @@ def measure(
         manifold_dimension=_if_defined(manifold_dimension, vae, data),
         discrete=_if_defined(is_probability_mass, vae, data),
         noise=_noise(vae, data.rows(slice(_SOME)), seed),
-        **found,
+        **optional,
     )
 
 
 def _if_defined(figure: Callable[..., Any], vae: LatentVariableModel, data: Batch) -> Any:
-    """A figure, or None for a model or data that has none."""
+    """The figure, or None if it is not defined for this model or data."""
     try:
         return figure(vae, data)
     except (DataError, ModelError):
@@ -233,7 +233,7 @@ def _if_defined(figure: Callable[..., Any], vae: LatentVariableModel, data: Batc
 
 
 def _noise(vae: LatentVariableModel, data: Batch, seed: int) -> Noise | None:
-    """Of the likelihood at z drawn as for the ELBO; None where it is no family of locations and scales."""
+    """The noise of the likelihood at z drawn as for the ELBO; None if it is not a location-scale family."""
     scales, seeds = [], sampling.as_seeds(len(data.x), seed)
     for rows, batch in batches(data, vae, BATCH_SIZE):
         z = sampling.draw(wrap(vae.posterior(batch)), seeds[rows], POSTERIOR)

@@ -1,31 +1,25 @@
-"""Pictures of what a model does: reconstructions, samples, what its latents are for, the course of training."""
+"""Pictures of a model: reconstructions, samples, latents, the course of training."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
 from tfpvae.errors import DataError, ModelError
 from tfpvae.evaluate.latents import ActiveUnits, active_units, posterior_means
+from tfpvae.evaluate.plots import BLUE, GREY, bars, picture, scatter, tiles
 from tfpvae.evaluate.rows import checked
-from tfpvae.images import grid, labelled_rows, to_uint8
+from tfpvae.images import grid, labelled_rows
 from tfpvae.layers.kl import as_gaussian
 from tfpvae.models import LatentVariableModel, sampling
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _CHANNELS: Final = (1, 3, 4)
 _POINTS: Final = 5000
-"""More of them than this make a scatter plot no clearer."""
-_NAMED_COLORS: Final = 10
-_BLUE: Final = "#4477aa"
-_GREY: Final = "#bbbbbb"
+"""The most points in a scatter plot: more make it no clearer."""
 
 
 def is_image(event_shape: Sequence[int]) -> bool:
@@ -34,33 +28,33 @@ def is_image(event_shape: Sequence[int]) -> bool:
 
 
 def reconstructions(vae: LatentVariableModel, x: np.ndarray, *, y: Any = None) -> Image.Image:
-    """Images `[N, H, W, C]` above their reconstructions; a conditional model's given y."""
+    """Images `[N, H, W, C]` above their reconstructions, given y for a conditional model."""
     return labelled_rows([("images", x), ("reconstructions", np.asarray(vae.reconstruct(x, y)))])
 
 
 def samples(vae: LatentVariableModel, n: int, seed: int = 0, *, y: Any = None) -> Image.Image:
-    """E[x given z] for n latents of the prior, seeds `seed` to `seed + n - 1`; a conditional model's given y."""
+    """E[x given z] for n draws of the prior, seeds `seed` to `seed + n - 1`, given y for a conditional model."""
     return grid(np.asarray(vae.sample_mean(n, seed=seed, y=y)))
 
 
 def latent_traversals(
     vae: LatentVariableModel, x: np.ndarray, steps: int = 11, latents: int = 10, *, y: Any = None
 ) -> Image.Image:
-    """E[x given z] as one latent moves and the others stay: a row for each, the most active first.
+    """E[x given z] as one latent moves and the others stay: one row per latent, the most active first.
 
-    A latent moves over three standard deviations of the prior to either side where the prior is Gaussian, else over
-    those of its posterior means. The others stay where the first example has them.
+    A latent moves over three standard deviations to either side: the prior's if it is a Gaussian with independent
+    latents, else those of the posterior means. The other latents keep the values of the first example.
 
     Args:
         vae: a model of images.
-        x: `[N, *event_shape]`: the first is varied, all tell which latents are active.
-        steps: how many values each takes.
-        latents: how many latents, at most.
-        y: of a conditional model, one for each row or one for all.
+        x: `[N, *event_shape]`. The first example is varied; all of them determine which latents are active.
+        steps: the number of values per latent.
+        latents: the largest number of latents to draw.
+        y: the condition of a conditional model, one for each row or one for all.
 
     Raises:
-        DataError: x is not as said.
-        ModelError: the examples are no images.
+        DataError: the model cannot take x.
+        ModelError: the examples are not images.
     """
     _check_images(vae)
     data = checked(vae, x, y)
@@ -72,29 +66,29 @@ def latent_traversals(
     z = np.tile(means[0], (len(rows), steps, 1))
     for row, d in enumerate(rows):
         z[row, :, d] = loc[d] + scale[d] * deviations
-    figure, axes = _tiles(_decoded(vae, z, data.rows(slice(1)).y))
+    figure, axes = tiles(_decoded(vae, z, data.rows(slice(1)).y))
     axes.set_title("One latent moves, the others stay as in the first example")
     axes.set_xlabel(f"value of the latent, in standard deviations of {unit}")
     axes.set_xticks(range(steps), [f"{d:+.1f}" if d else "0" for d in deviations])
     axes.set_ylabel("latent, the most active first")
     axes.set_yticks(range(len(rows)), [f"$z_{{{d}}}$" for d in rows])
-    return _picture(figure)
+    return picture(figure)
 
 
 def latent_map(vae: LatentVariableModel, x: np.ndarray, labels: Any = None, *, y: Any = None) -> Image.Image:
-    """Where examples lie in the space of z: their posterior means, coloured by label.
+    """The posterior means of the examples, coloured by label.
 
-    Two latents are drawn as they are. Of more, the two most active are, and beside them the means' two principal
-    components.
+    Two latents are drawn directly. With more, one panel has the two most active latents, and another the first two
+    principal components of the means.
 
     Args:
-        vae: the model, of two latents or more.
-        x: `[N, *event_shape]`, of which at most 5,000 are drawn.
-        labels: `[N]`, whole numbers, names or other numbers; None draws all alike.
-        y: of a conditional model, one for each row or one for all.
+        vae: a model with two latents or more.
+        x: `[N, *event_shape]`. At most 5,000 rows are drawn.
+        labels: `[N]`, integers, names or floats; None uses one colour.
+        y: the condition of a conditional model, one for each row or one for all.
 
     Raises:
-        DataError: x is not as said, or there are not N labels.
+        DataError: the model cannot take x, or the number of labels is not N.
         ModelError: the model has one latent.
     """
     from matplotlib.figure import Figure
@@ -126,25 +120,25 @@ def latent_map(vae: LatentVariableModel, x: np.ndarray, labels: Any = None, *, y
     for axes, (title, points, horizontal, vertical) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        _scatter(axes, points, labels, last=title == panels[-1][0])
+        scatter(axes, points, labels, last=title == panels[-1][0])
         axes.set_title(title)
         axes.set_xlabel(horizontal)
         axes.set_ylabel(vertical)
         axes.set_aspect("equal", adjustable="datalim")
         axes.grid(alpha=0.3)
-    return _picture(figure)
+    return picture(figure)
 
 
 def latent_grid(vae: LatentVariableModel, steps: int = 15, *, y: Any = None) -> Image.Image:
-    """E[x given z] over a grid of two latents, as far apart as the prior puts equal probability between them [KW14].
+    """E[x given z] on a grid of two latents, at equally spaced quantiles of the prior [KW14].
 
     Args:
-        vae: a model of images with two latents and a Gaussian prior, in which they are independent.
-        steps: how many values of each.
-        y: of a conditional model, one for all.
+        vae: a model of images with two latents, independent in a Gaussian prior.
+        steps: the number of values per latent.
+        y: the condition of a conditional model, one for all.
 
     Raises:
-        ModelError: the model is another one.
+        ModelError: the model is not such a model.
     """
     _check_images(vae)
     prior = as_gaussian(vae.prior_distribution(vae.checked_condition(y, 1)))
@@ -157,28 +151,29 @@ def latent_grid(vae: LatentVariableModel, steps: int = 15, *, y: Any = None) -> 
     quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / steps) for i in range(steps)])
     first, second = loc[0] + scale[0] * quantiles, loc[1] + scale[1] * quantiles[::-1]  # Upwards, as on any map.
     z = np.stack(np.meshgrid(first, second), axis=-1)
-    figure, axes = _tiles(_decoded(vae, z, y))
+    figure, axes = tiles(_decoded(vae, z, y))
     every = slice(None, None, max(1, steps // 7))
     axes.set_title("E[x|z] at the prior's quantiles")
     axes.set_xlabel("$z_0$")
     axes.set_xticks(np.arange(steps)[every], [f"{value:.1f}" for value in first[every]])
     axes.set_ylabel("$z_1$")
     axes.set_yticks(np.arange(steps)[every], [f"{value:.1f}" for value in second[every]])
-    return _picture(figure)
+    return picture(figure)
 
 
 def interpolations(vae: LatentVariableModel, x: np.ndarray, steps: int = 11, *, y: Any = None) -> Image.Image:
-    """From one image to the next through the latents: E[x given z] on the line between their posterior means.
+    """Interpolations between pairs of images: E[x given z] on the line between their posterior means.
 
     Args:
         vae: a model of images.
-        x: images `[2 N, *event_shape]`: a row for each pair.
-        steps: how many points of the line, its ends included.
-        y: of a conditional model, one for each row or one for all; a pair is decoded given that of its first image.
+        x: images `[2 N, *event_shape]`, one row of the picture per pair.
+        steps: the number of points on the line, including both ends.
+        y: the condition of a conditional model, one for each row or one for all. Each pair is decoded
+            with the condition of its first image.
 
     Raises:
-        DataError: x is not as said.
-        ModelError: the examples are no images.
+        DataError: the model cannot take x, or x has fewer than two rows.
+        ModelError: the examples are not images.
     """
     _check_images(vae)
     if len(x) < 2:
@@ -190,51 +185,52 @@ def interpolations(vae: LatentVariableModel, x: np.ndarray, steps: int = 11, *, 
     z = means[::2, None] * (1 - share[:, None]) + means[1::2, None] * share[:, None]
     between = _decoded(vae, z, of_pairs)
     rows = np.concatenate([x[::2, None], between, x[1::2, None]], axis=1)
-    figure, axes = _tiles(rows)
+    figure, axes = tiles(rows)
     axes.set_title("From one test image to another, on the line between their latents")
     axes.set_xlabel("how far along the line; the test images themselves at both ends")
     axes.set_xticks(range(steps + 2), ["image", *(f"{s:.0%}" for s in share), "image"])
     axes.set_yticks([])
-    return _picture(figure)
+    return picture(figure)
 
 
 def kl_per_unit(kl: np.ndarray) -> Image.Image:
-    """The KL of each latent as bars, the largest first.
+    """A bar chart of the KL of each latent, the largest first.
 
     Args:
-        kl: `[D]`, in nats, as of `kl_per_latent`.
+        kl: `[D]`, in nats, from `kl_per_latent`.
     """
     order = np.argsort(-np.asarray(kl), kind="stable")
-    figure, axes = _bars(np.asarray(kl)[order], order, _BLUE)
+    figure, axes = bars(np.asarray(kl)[order], order, BLUE)
     axes.set_title(f"KL of each latent: {np.sum(kl):.2f} nats in all")
     axes.set_ylabel("KL(q($z_d$|x) || p($z_d$)), nats per example")
-    return _picture(figure)
+    return picture(figure)
 
 
 def activity(units: ActiveUnits) -> Image.Image:
-    """The variance of each latent's posterior mean as bars, the largest first, and the threshold of activity."""
+    """A bar chart of the variance of each latent's posterior mean, the largest first, with the activity threshold."""
     order = units.most_active
     values = np.maximum(units.variances[order], 1e-6)
-    figure, axes = _bars(values, order, [_BLUE if units.active[d] else _GREY for d in order])
+    figure, axes = bars(values, order, [BLUE if units.active[d] else GREY for d in order])
     axes.set_yscale("log")
     axes.axhline(units.threshold, color="#aa3377", linestyle="--", label=f"active above {units.threshold:g}")
     axes.set_title(f"Activity of each latent: {units.num_active} of {len(order)} active")
     axes.set_ylabel("variance of E$_q$[$z_d$] over the examples")
     axes.legend()
-    return _picture(figure)
+    return picture(figure)
 
 
 def points(vae: LatentVariableModel, x: np.ndarray, seed: int = 0, *, y: Any = None) -> Image.Image:
-    """Examples that are points of a plane, their reconstructions, and as many samples of the model.
+    """Scatter plots of 2-D examples, their reconstructions, and as many samples of the model.
 
     Args:
         vae: a model with event shape `[2]`.
         x: `[N, 2]`.
-        seed: of the first sample.
-        y: of a conditional model, one for each row or one for all.
+        seed: the seed of the first sample.
+        y: the condition of a conditional model, one for each row or one for all.
 
     Raises:
-        ModelError: the examples have not two values.
+        DataError: the model cannot take x.
+        ModelError: the event shape is not `[2]`.
     """
     from matplotlib.figure import Figure
 
@@ -251,7 +247,7 @@ def points(vae: LatentVariableModel, x: np.ndarray, seed: int = 0, *, y: Any = N
     low, high = everything.min(axis=0), everything.max(axis=0)
     middle, half = (low + high) / 2, 0.55 * max(float((high - low).max()), 1e-6)
     for axes, (title, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        _scatter(axes, values, None, last=False)
+        scatter(axes, values, None, last=False)
         axes.set_title(title)
         axes.set_xlabel("$x_0$")
         axes.set_ylabel("$x_1$")
@@ -259,16 +255,16 @@ def points(vae: LatentVariableModel, x: np.ndarray, seed: int = 0, *, y: Any = N
         axes.set_ylim(middle[1] - half, middle[1] + half)
         axes.set_aspect("equal")
         axes.grid(alpha=0.3)
-    return _picture(figure)
+    return picture(figure)
 
 
 def curves(vae: LatentVariableModel, x: np.ndarray, *, y: Any = None) -> Image.Image:
-    """Examples that are no images, value by value, with their reconstructions: the first six.
+    """Line plots of the first six examples and their reconstructions, for data that are not images.
 
     Args:
         vae: the model.
         x: `[N, *event_shape]`.
-        y: of a conditional model, one for each row or one for all.
+        y: the condition of a conditional model, one for each row or one for all.
     """
     from matplotlib.figure import Figure
 
@@ -280,8 +276,8 @@ def curves(vae: LatentVariableModel, x: np.ndarray, *, y: Any = None) -> Image.I
         if i >= len(x):
             axes.set_visible(False)
             continue
-        axes.plot(x[i].ravel(), color=_GREY, linewidth=3, label="example")
-        axes.plot(drawn[i].ravel(), color=_BLUE, linewidth=1, label="reconstruction")
+        axes.plot(x[i].ravel(), color=GREY, linewidth=3, label="example")
+        axes.plot(drawn[i].ravel(), color=BLUE, linewidth=1, label="reconstruction")
         axes.set_title(f"test example {i}")
         axes.set_xlabel("index of the value")
         axes.set_ylabel("x")
@@ -290,17 +286,17 @@ def curves(vae: LatentVariableModel, x: np.ndarray, *, y: Any = None) -> Image.I
         axes.grid(alpha=0.3)
         if i == 0:
             figure.legend(loc="outside upper right", ncols=2)
-    return _picture(figure)
+    return picture(figure)
 
 
 def history(metrics: dict[str, list[float]]) -> Image.Image:
     """The course of training: ELBO, log-likelihood and KL of each epoch, in nats per example.
 
     Args:
-        metrics: the values of each epoch by metric, as in the `history` that `fit` returns; those of validation have
-            names that begin with `val_`. `val_log_marginal`, where there is one, is drawn beside the ELBO.
+        metrics: a list of values per epoch for each metric, as in the `history` that `fit` returns. Names of validation
+            metrics begin with `val_`. `val_log_marginal`, if present, is drawn with the ELBO.
     """
-    # pyplot would keep global state and look for a display.
+    # Not pyplot, which keeps global state and looks for a display.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.5), layout="constrained")
@@ -319,7 +315,7 @@ def history(metrics: dict[str, list[float]]) -> Image.Image:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    return _picture(figure)
+    return picture(figure)
 
 
 def _check_images(vae: LatentVariableModel) -> None:
@@ -337,81 +333,9 @@ def _decoded(vae: LatentVariableModel, z: np.ndarray, y: Any) -> np.ndarray:
 
 
 def _spread(vae: LatentVariableModel, means: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """Where each latent lies and how wide it is, `[D]` each, and of what that is."""
+    """The location and scale of each latent, `[D]` each, and the name of what they describe."""
     prior = None if vae.prior.takes_condition else as_gaussian(vae.prior.distribution())
     if prior is not None and prior.diagonal:
         loc, scale = (np.broadcast_to(t, [vae.latent_size]).astype(np.float64) for t in (prior.loc, prior.scale))
         return loc, scale, "the prior"
     return means.mean(axis=0), means.std(axis=0), "its posterior means"
-
-
-def _tiles(images: np.ndarray) -> tuple[Figure, Any]:
-    """A figure of images `[R, C, H, W]` or `[R, C, H, W, channels]`; that of row r, column c is centred on (c, r)."""
-    from matplotlib.figure import Figure
-
-    if images.ndim == 4:
-        images = images[..., None]
-    R, C, H, W, channels = images.shape
-    gap = max(1, round(min(H, W) / 14))
-    canvas = np.full([R * (H + gap), C * (W + gap), channels], 255, np.uint8)
-    for r in range(R):
-        for c in range(C):
-            top, left = r * (H + gap) + gap // 2, c * (W + gap) + gap // 2
-            canvas[top : top + H, left : left + W] = to_uint8(images[r, c].astype(np.float32))
-    tile = min(0.9, 11 / max(R, C))  # inches
-    figure = Figure(figsize=(max(C * tile, 5.5) + 1.0, R * tile * H / W + 1.2), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(
-        canvas[..., 0] if channels == 1 else canvas,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        extent=(-0.5, C - 0.5, R - 0.5, -0.5),
-        aspect=H / W,
-        interpolation="nearest",
-    )
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.tick_params(length=0)
-    return figure, axes
-
-
-def _bars(values: np.ndarray, order: np.ndarray, color: Any) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(min(14, max(6, 0.3 * len(values) + 2)), 4), layout="constrained")
-    axes = figure.subplots()
-    axes.bar(range(len(values)), values, color=color)
-    every = slice(None, None, max(1, len(values) // 40))
-    axes.set_xticks(np.arange(len(values))[every], order[every], rotation=90 if len(values) > 20 else 0)
-    axes.set_xlabel("latent, sorted")
-    axes.margins(x=0.02)
-    axes.grid(axis="y", alpha=0.3)
-    return figure, axes
-
-
-def _scatter(axes: Any, values: np.ndarray, labels: np.ndarray | None, last: bool) -> None:
-    """Points `[N, 2]`; the legend goes with the last panel."""
-    style = {"s": 9, "alpha": 0.7, "linewidths": 0}
-    if labels is None:
-        axes.scatter(*values.T, color=_BLUE, **style)
-        return
-    names = np.unique(labels)
-    if labels.dtype.kind == "f" and len(names) > _NAMED_COLORS:
-        drawn = axes.scatter(*values.T, c=labels, cmap="viridis", **style)
-        if last:
-            axes.figure.colorbar(drawn, ax=axes, label="label")
-        return
-    from matplotlib import colormaps
-
-    colors = colormaps["tab10" if len(names) <= _NAMED_COLORS else "tab20"]
-    for i, name in enumerate(names):
-        axes.scatter(*values[labels == name].T, color=colors(i % colors.N), label=str(name), **style)
-    if last:
-        axes.legend(title="label", loc="center left", bbox_to_anchor=(1.01, 0.5), markerscale=2.5)
-
-
-def _picture(figure: Figure) -> Image.Image:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return Image.open(file)

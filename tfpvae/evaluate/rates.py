@@ -1,4 +1,4 @@
-"""The bound in the terms of coding: rate, distortion, bits per dimension.
+"""The ELBO in terms of coding: rate, distortion, bits per dimension.
 
 [ABD+18] Alemi, Poole, Fischer, Dillon, Saurous, Murphy: Fixing a broken ELBO. ICML 2018.
 [TOB16] Theis, van den Oord, Bethge: A note on the evaluation of generative models. ICLR 2016.
@@ -22,14 +22,14 @@ from tfpvae.random.seeds import Seeds
 
 
 class RateDistortion(NamedTuple):
-    """Where a model lies in the plane of rate and distortion, in nats per example."""
+    """The rate and distortion of a model, in nats per example."""
 
     rate: Mean
-    """E KL(q(z given x) || p(z)): what it costs to send z."""
+    """E KL(q(z given x) || p(z)): the cost of sending z."""
     distortion: Mean
-    """-E log p(x given z): what it then costs to send x."""
+    """-E log p(x given z): the cost of sending x once z is known."""
     elbo: Mean
-    """-(rate + distortion), with a standard error of its own: the two are not independent."""
+    """-(rate + distortion). It has its own standard error because the two are not independent."""
 
 
 def rate_distortion(
@@ -43,19 +43,19 @@ def rate_distortion(
 ) -> RateDistortion:
     """R = E KL(q(z given x) || p(z)) and D = -E log p(x given z) [ABD+18, section 2].
 
-    Models of the same ELBO lie on a line R + D of this plane: from those that send nothing by z, R = 0, to those that
-    send all. The ELBO alone does not tell them apart.
+    Models with the same ELBO lie on one line R + D = const. At one end z carries nothing (R = 0), at the other end
+    everything. The ELBO alone cannot distinguish them.
 
     Args:
         vae: the model.
         x: `[N, *event_shape]`.
-        seed: row i draws its one z by `seed + i`, or by `seed[i]`.
-        y: of a conditional model, one for each row or one for all.
-        batch_size: how many rows at once.
+        seed: row i draws one z with the seed `seed + i`, or `seed[i]`.
+        y: the condition of a conditional model, one for each row or one for all.
+        batch_size: the number of rows per batch.
         progress: called with the number of rows done, after each batch.
 
     Raises:
-        DataError: x is not as said.
+        DataError: the model cannot take x.
         ModelError: the encoder's layer cannot be drawn by seed.
     """
     scores = score_rows(vae, checked(vae, x, y), seed, batch_size, progress)
@@ -65,20 +65,20 @@ def rate_distortion(
 
 
 def is_probability_mass(vae: LatentVariableModel, x: Any, *, y: Any = None) -> bool:
-    """Whether the model's p(x) is a probability mass at this data, and not a density.
+    """Whether the model's p(x) is a probability mass rather than a density, for this data.
 
-    The two have no common measure: a mass is at most 1, and its logarithm counts nats of x; a density has the unit of
-    1/x, and is as high as one likes for data on a grid [TOB16, section 3.1].
+    The two cannot be compared. A mass is at most 1, and its negative logarithm is the information in x. A density has
+    the unit of 1/x and can be arbitrarily high for data on a grid [TOB16, section 3.1].
 
     Args:
         vae: the model.
         x: `[N, *event_shape]`.
-        y: of a conditional model, one for each row or one for all.
+        y: the condition of a conditional model, one for each row or one for all.
 
     Raises:
-        DataError: x is not what the likelihood is over, or the likelihood is Bernoulli and x is not binary: p(x) is
-            then neither.
-        ModelError: the likelihood is a distribution of which it is not known.
+        DataError: x is outside the likelihood's support, or the likelihood is Bernoulli and x is not binary. p(x) is
+            then neither a mass nor a density.
+        ModelError: the kind of the likelihood's distribution is unknown.
     """
     data = checked(vae, x, y)
     x, y = data.x, data.rows(slice(1)).y
@@ -90,17 +90,17 @@ def is_probability_mass(vae: LatentVariableModel, x: Any, *, y: Any = None) -> b
 
 
 def is_discrete(p_x: DistributionTensor) -> bool:
-    """Whether a likelihood gives probability masses.
+    """Whether a likelihood is a probability mass.
 
     Raises:
-        ModelError: it cannot be told.
+        ModelError: this cannot be determined.
     """
     if p_x.layer is not None and p_x.named_parameters is not None:
         return p_x.layer.discrete
     if p_x.support is not None:
         return p_x.support.discrete
     try:
-        # TFP's way to say that an event space has no density.
+        # In TFP, None means a discrete event space.
         return p_x.tensor_distribution.experimental_default_event_space_bijector() is None
     except NotImplementedError as error:
         raise ModelError(
@@ -110,16 +110,16 @@ def is_discrete(p_x: DistributionTensor) -> bool:
 
 
 def bits_per_dimension(log_prob: Any, event_shape: Sequence[int], *, discrete: bool) -> float:
-    """-log p(x) / (n ln 2), n values an example: bits that each value takes to send.
+    """-log p(x) / (n ln 2) for n values per example: the bits needed to send each value.
 
     Args:
-        log_prob: log p(x) or a bound on it, in nats: a number, or one for each example, of which the mean is taken.
-            Of a bound from below it is a bound from above.
+        log_prob: log p(x) or a bound on it, in nats. An array with one value per example is averaged. A lower bound
+            gives an upper bound on the bits.
         event_shape: the shape of one example.
-        discrete: whether `log_prob` is of a probability mass; see `is_probability_mass`.
+        discrete: whether `log_prob` is the log of a probability mass; see `is_probability_mass`.
 
     Raises:
-        ModelError: it is a density, or the event has no values.
+        ModelError: `log_prob` is the log of a density, or the event has no values.
     """
     if not discrete:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""A report on a trained model: figures, findings in words, and pictures, in a directory of its own."""
+"""Writes a report on a trained model to a directory: figures, findings in words, and pictures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from tfpvae.models import LatentVariableModel
 
 
 class Report(NamedTuple):
-    """A report, and what is in it."""
+    """The report of a model, as written to a directory."""
 
     path: Path
-    """Its directory, which holds `report.md` and the pictures."""
+    """The directory with `report.md` and the pictures."""
     measurements: Measurements
     diagnosis: Diagnosis
 
@@ -51,31 +51,31 @@ def report(
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Report:
-    """Measures a model on test data, draws it, and writes both to a directory: whole, or not at all.
+    """Measures a model on test data and writes figures and pictures to a directory: all of them or none.
 
     Args:
         vae: the model.
         x: test data `[N, *event_shape]`.
-        directory: where to; it must be new or empty, or with `overwrite` hold a report.
-        y: of a conditional model, one for each example or one for all.
+        directory: the output directory. It must be new or empty, or with `overwrite` hold a report.
+        y: the condition of a conditional model, one for each example or one for all.
         x_train: training data, to see whether the model overfits.
-        y_train: of the training data.
+        y_train: the condition of the training data.
         history: the `history` that `fit` returns, for the course of training.
-        labels: of the test data, `[N]`, to colour the map of latents by.
-        samples: how many draws for each example to estimate log p(x) by; 0 leaves it out.
-        seed: of the first example, and of the first sample drawn.
-        batch_size: how many examples at once.
-        title: the report's first line.
-        overwrite: whether to replace the report that is there.
-        progress: called with what is being done.
+        labels: the labels of the test data, `[N]`, which colour the map of latents.
+        samples: the number of draws per example to estimate log p(x); 0 skips it.
+        seed: the seed of the first example, and of the first sample drawn.
+        batch_size: the number of examples per batch.
+        title: the title of the report.
+        overwrite: whether to replace an existing report.
+        progress: called with the current step, in words.
 
     Returns:
-        What was found.
+        The directory, the measurements and the diagnosis.
 
     Raises:
-        DataError: the data is not as said.
+        DataError: the model cannot take the data.
         ModelError: the encoder's layer cannot be drawn by seed.
-        RunError: the directory is not free, or cannot be written.
+        RunError: the directory is not free or cannot be written.
     """
     directory = local_path(directory, RunError)
     check_free_for_report(directory, overwrite)
@@ -110,7 +110,7 @@ def report(
 
 
 def _publish(unfinished: Path, directory: Path) -> None:
-    """Puts the report in its place, by a rename; an old one is moved aside, and removed when the new one is there."""
+    """Renames the finished report into place. An old report is moved aside first, then removed."""
     if not directory.is_dir():
         os.rename(unfinished, directory)
         return
@@ -125,7 +125,7 @@ def _publish(unfinished: Path, directory: Path) -> None:
 
 
 _Pictures = dict[str, tuple[str, Image.Image]]
-"""Caption and picture by file name."""
+"""The caption and picture for each file name."""
 
 
 def _draw(
@@ -136,7 +136,7 @@ def _draw(
     labels: Any,
     seed: int,
 ) -> _Pictures:
-    """Whatever pictures this model has."""
+    """Draws all pictures that are defined for this model."""
     x, y = data
     twelve, one = data.rows(slice(12)), data.rows(slice(1)).y
     of_samples = None if y is None else np.asarray(y)[np.arange(64) % len(x)]
@@ -184,11 +184,11 @@ def _draw(
         "history.png": ("The course of training", (lambda: pictures.history(history)) if history else None),
     }
     if plane:
-        del wanted["reconstructions.png"]  # Two values side by side show less than points do.
+        del wanted["reconstructions.png"]  # For two values, points show more than curves.
     drawn: _Pictures = {}
     for name, (caption, draw) in wanted.items():
         if draw is not None:
-            with contextlib.suppress(ModelError):  # Some models have no such picture: a flow's posterior has no mean.
+            with contextlib.suppress(ModelError):  # Not defined for every model: a flow's posterior has no mean.
                 drawn[name] = (caption, draw())
     return drawn
 
@@ -198,7 +198,7 @@ def _markdown(title: str, measured: Measurements, diagnosis: Diagnosis, drawn: _
     lines = [f"# {title}", "", f"{about} Figures in nats per example, ± one standard error over the examples.", ""]
     lines += ["## Findings", ""]
     marks = {Level.OK: "", Level.NOTE: "Note: ", Level.ALARM: "**Alarm**: "}
-    lines += [f"- *{found.name}*: {marks[found.level]}{found.text}" for found in diagnosis.findings]
+    lines += [f"- *{finding.name}*: {marks[finding.level]}{finding.text}" for finding in diagnosis.findings]
     lines += ["", "## Figures", "", "| figure | value |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in figures(measured)]
     if measured.estimators is not None:
@@ -221,8 +221,7 @@ def _markdown(title: str, measured: Measurements, diagnosis: Diagnosis, drawn: _
 
 
 def figures(measured: Measurements) -> list[tuple[str, str]]:
-    """The figures by name, as text, in the order in which they are read."""
-
+    """The names of the figures and their values as text, in the order of the report."""
     distortion = Mean(-measured.log_likelihood.value, measured.log_likelihood.standard_error)
     rows = [
         ("ELBO", str(measured.elbo)),
@@ -235,8 +234,8 @@ def figures(measured: Measurements) -> list[tuple[str, str]]:
     if measured.train_elbo is not None:
         rows.append(("ELBO of training data", str(measured.train_elbo)))
     if measured.bits_per_dimension is not None:
-        of = "the ELBO" if measured.log_marginal is None else "log p(x)"
-        rows.append((f"bits per dimension, by {of}", f"{measured.bits_per_dimension:.4f}"))
+        source = "the ELBO" if measured.log_marginal is None else "log p(x)"
+        rows.append((f"bits per dimension, by {source}", f"{measured.bits_per_dimension:.4f}"))
     if measured.active_units is not None:
         rows.append(("active units", f"{measured.active_units.num_active} of {measured.latents}"))
     manifold = measured.manifold_dimension

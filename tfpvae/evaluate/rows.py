@@ -1,4 +1,4 @@
-"""Figures of each row of a data set, a batch at a time, and their mean."""
+"""Computes values per row of a data set in batches, and their means."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Mean(NamedTuple):
 
     value: float
     standard_error: float
-    """The examples' standard deviation over the root of their number; NaN for one example."""
+    """The standard deviation over the examples divided by the root of their number; NaN for one example."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ± {self.standard_error:.3f}"
 
 
 def mean_of(values: Any) -> Mean:
-    """The mean of figures `[N]`, in float64."""
+    """The mean of values `[N]`, in float64."""
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Mean(float(values.mean()), float(error))
 
 
 def batches(data: Batch, vae: LatentVariableModel, batch_size: int) -> Iterator[tuple[slice, Batch]]:
-    """The rows of data, a batch at a time, with their numbers: x as tensors of the model's float type."""
+    """The batches of the data with their row slices; x is a tensor of the model's float type."""
     for start in range(0, len(data.x), batch_size):
         rows = slice(start, min(start + batch_size, len(data.x)))
         x, y = data.rows(rows)
@@ -45,16 +45,15 @@ def batches(data: Batch, vae: LatentVariableModel, batch_size: int) -> Iterator[
 
 
 def checked(vae: LatentVariableModel, x: Any, y: Any = None) -> Batch:
-    """x as an array `[N, *event_shape]`, with the y of each row in a conditional model.
+    """Checks the data and returns it: x as an array `[N, *event_shape]`, and y per row for a conditional model.
 
     Args:
-        vae: the model; it is built if it is not yet.
+        vae: the model. It is built if it is not yet.
         x: the data, or a `Batch` of x and y.
         y: the condition of a conditional model: one for each row, or one for all.
 
     Raises:
-        DataError: x has the wrong shape, or holds values that the likelihood is not over; or y is not as the model
-            wants it.
+        DataError: x has the wrong shape or values outside the likelihood's support, or the model cannot take y.
         ModelError: y is missing, or given to a model that takes none.
     """
     if isinstance(x, Batch):
@@ -74,7 +73,7 @@ def score_rows(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, np.ndarray]:
-    """`vae.score` of every row, z by seed: `elbo`, `log_likelihood` and `kl`, each float64 `[N]`, in nats."""
+    """`vae.score` of every row with z drawn by seed: `elbo`, `log_likelihood`, `kl`, each float64 `[N]`, in nats."""
 
     def score(batch: Batch, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
         return sampling.score(vae, batch.inputs() | {"seed": seeds})
@@ -90,12 +89,10 @@ def score_rows(
 
 
 def worth_of_latent(vae: LatentVariableModel, data: Batch, seed: Seeds = 0, batch_size: int = BATCH_SIZE) -> np.ndarray:
-    """By how much a row's own z predicts it better than another row's: `[N]`, in nats.
+    """How much better a row's own z predicts it than another row's z does: `[N]`, in nats.
 
-    log p(x given z) - log p(x given z'), z ~ q(z given x) and z' ~ q(z given x') of the row before it. Its mean is near
-    zero where the decoder does not look at z.
-
-    A single row is its own neighbour, and gives 0.
+    It is log p(x given z) - log p(x given z') for z ~ q(z given x) and z' ~ q(z given x'), where x' is the row before
+    x in the batch. Its mean is near zero if the decoder ignores z. A single row is its own neighbour and gives 0.
     """
 
     def worth(batch: Batch, seeds: tf.Tensor) -> tf.Tensor:
@@ -111,5 +108,5 @@ def worth_of_latent(vae: LatentVariableModel, data: Batch, seed: Seeds = 0, batc
 
 
 def _compiled(function: Callable[..., Any], data: Batch, batch_size: int) -> Callable[..., Any]:
-    """A function of batches as a graph, where there are enough of them to be worth the seconds that tracing takes."""
+    """Compiles a function of batches to a graph if there are enough batches to repay the seconds of tracing."""
     return tf.function(function, reduce_retracing=True) if len(data.x) > 8 * batch_size else function
