@@ -126,8 +126,8 @@ class Mutant(NamedTuple):
 def uninteresting(code: str) -> list[Span]:
     """The places, as ((line, column), (line, column)), where a mutant says nothing of the tests.
 
-    They are annotations and type aliases, the text of errors and warnings, `__all__`, what only a type checker reads,
-    and decorators that change nothing at run time.
+    They are annotations, type aliases and protocols, the text of errors and warnings, `__all__`, what only a type
+    checker reads, and decorators that change nothing at run time.
     """
     nodes: list[ast.AST] = []
     for node in ast.walk(ast.parse(code)):
@@ -144,7 +144,7 @@ def uninteresting(code: str) -> list[Span]:
                 nodes += [*node.args, *node.keywords]
             case ast.JoinedStr():
                 nodes.append(node)
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.ClassDef(bases=[ast.Name(id="Protocol")]):
                 nodes.append(node)
             case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
                 nodes.append(value)

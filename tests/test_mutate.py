@@ -23,6 +23,11 @@ __all__ = ["a"] + ["b"]
 Seed: TypeAlias = int | None
 BITS: Final[int | float] = 24
 
+class Sized(Protocol):
+    @property
+    def size(self) -> int:
+        return 1 + 1
+
 def half(n: int | None) -> int | None:
     if n is None or n < 0:
         raise ValueError(f"n must be at least {1 + 1}. Received: {n}")

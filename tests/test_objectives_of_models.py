@@ -104,6 +104,20 @@ def test_the_values_of_the_bounds_by_hand(vae, digits):
         np.testing.assert_allclose(terms.bound, expected, rtol=1e-4)
 
 
+def test_the_factor_of_the_kl_is_one_unless_it_is_said(vae, digits):
+    import tensorflow as tf
+
+    from tfpvae.objectives import DReG, Elbo, FreeBits, Iwae
+
+    x, seed = tf.constant(digits.test[:9]), tf.constant([7, 8])
+    for kind, arguments in ((Elbo, ()), (FreeBits, (0.1,)), (Iwae, (2,)), (DReG, (2,))):
+        bound, of_one, of_half = (
+            kind(*arguments, **beta)(vae, x, seed).bound.numpy() for beta in ({}, {"beta": 1.0}, {"beta": 0.5})
+        )
+        np.testing.assert_array_equal(bound, of_one)
+        assert (np.abs(of_half - of_one) > 0.1).all()
+
+
 def test_a_schedule_counts_training_steps_and_a_loaded_model_goes_on(build_with, digits, tmp_path):
     import keras
 
