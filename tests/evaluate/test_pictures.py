@@ -64,11 +64,11 @@ def test_a_tile_lies_where_its_axes_say(plane, digits):
     figure, axes = tiles(np.broadcast_to(brightness[..., None, None], (2, 3, 8, 8)))
     axes.set_xticks([])
     axes.set_yticks([])
-    picture = np.asarray(picture(figure).convert("L")) / 255
+    pixels = np.asarray(picture(figure).convert("L")) / 255
     for r in range(2):
         for c in range(3):
             x, y = axes.transData.transform((c, r))
-            assert picture[-round(y), round(x)] == pytest.approx(brightness[r, c], abs=0.01)
+            assert pixels[-round(y), round(x)] == pytest.approx(brightness[r, c], abs=0.01)
 
 
 def test_the_grid_is_at_the_priors_quantiles(plane, decoded):

@@ -1,4 +1,4 @@
-"""The variational autoencoder with several stochastic layers.
+"""A variational autoencoder with several stochastic layers.
 
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
 [RMW14] Rezende, Mohamed, Wierstra: Stochastic backpropagation and approximate inference in deep generative models.
@@ -38,12 +38,12 @@ from tfpvae.priors import DistributionPrior, Prior, StandardNormal
 class HierarchicalVAE(LatentVariableModel):
     """A VAE with L stochastic layers: p(z_L) p(z_L-1 given z_L) ... p(x given z_1), and q of the same latents.
 
-    A directed graphical model whose conditionals are networks, sampled ancestrally [RMW14]. What a network conditions
-    on is said by the names of its Keras inputs: `x`, `z1`, `z2` and so on, `z1` nearest to the data.
+    It is a directed graphical model whose conditionals are networks, sampled ancestrally [RMW14]. The names of a
+    network's Keras inputs state what it conditions on: `x`, `z1`, `z2` and so on, with `z1` nearest to the data.
 
     The posterior may go up from the data, q(z1 given x) q(z2 given z1) [BGS16], down from the top, q(z2 given x)
-    q(z1 given x, z2) [TW18], or in any other order without a circle. A network of the model may condition on any
-    layers above its own; the decoder on any.
+    q(z1 given x, z2) [TW18], or follow any other acyclic order. A network in `conditionals` may condition on any layers
+    above its own, the decoder on any layers.
 
     ```python
     def gaussian(name, given, hidden, size):
@@ -59,32 +59,33 @@ class HierarchicalVAE(LatentVariableModel):
     )
     ```
 
-    Its z is its layers concatenated, top first: z_L, ..., z_1, each flat. So a bound, an estimate of log p(x), an
-    export see a VAE like any other. The KL is estimated by one draw.
+    z is the concatenation of the flattened layers, top first: z_L, ..., z_1. So bounds, estimates of log p(x) and
+    exports work as for any VAE. The KL is estimated by one draw.
 
-    `encode(x)` has the parameters of each layer's q by name, `z1_loc`, `z2_scale`: where it conditions on another
-    layer, those at its mean. That is also what `encode(x).mean()` and `reconstruct` go by, in place of the true mean,
-    which has no closed form. `log_prob` and draws are the true ones. Of a q that takes x beside another layer, what x
-    alone decides is computed once for all draws: `x_features_z1`, also among the parameters.
+    `encode(x)` has the parameters of each layer's posterior by name, such as `z1_loc` and `z2_scale`. If a posterior
+    conditions on another layer, its parameters are those at that layer's mean. `encode(x).mean()` and `reconstruct` use
+    them too, because the true mean has no closed form. `log_prob` and draws are exact. If a posterior network takes x
+    and another layer, the features that depend on x alone are computed once for all draws. They are also among the
+    parameters, as `x_features_z1`.
 
     Args:
-        posteriors: q of each layer, `{"z1": ..., "z2": ...}`: functional or Sequential Keras models that end in a
-            distribution layer.
-        conditionals: p of each layer but the top one, given those above it, alike.
-        decoder: p(x given z), alike.
-        prior: p of the top layer, a `tfpvae.priors.Prior` or a `tfd.Distribution`. None is N(0, I). A prior that is
-            made of the encoder, such as VampPrior, needs a top q that conditions on x alone.
-        objective: as of `VAE`.
+        posteriors: the posterior of each layer, `{"z1": ..., "z2": ...}`: functional or Sequential Keras models that
+            end in a distribution layer.
+        conditionals: p of each layer except the top one, given layers above it: models of the same kind.
+        decoder: p(x given z), a model of the same kind.
+        prior: p of the top layer, a `tfpvae.priors.Prior` or a `tfd.Distribution`. None is N(0, I). A prior built from
+            the encoder, such as VampPrior, needs a top posterior that conditions on x alone.
+        objective: as for `VAE`.
         **kwargs: those of `keras.Model`.
 
     Raises:
-        ModelError: fewer than two layers, an input with an unknown name, a circle, a layer that no network of the
-            model takes, weights shared between networks, shapes that do not fit, or what `VAE` refuses.
+        ModelError: there are fewer than two layers, an input has an unknown name, the networks form a cycle, no network
+            of the model takes a layer, networks share weights, shapes do not match, or `VAE` would raise it.
 
     Attributes:
-        posteriors, conditionals: as given.
-        encoder, decoder: q(z given x) and p(x given z) as one layer each.
-        layer_sizes: how many numbers of z each layer is, `{"z2": 50, "z1": 100}`, in their order within z.
+        posteriors, conditionals: the arguments.
+        encoder, decoder: q(z given x) and p(x given z), each as one layer.
+        layer_sizes: the number of values of z in each layer, `{"z2": 50, "z1": 100}`, in their order within z.
     """
 
     _roles = ("encoder", "decoder")
@@ -161,10 +162,10 @@ class HierarchicalVAE(LatentVariableModel):
 
 
 def _layer_names(posteriors: Any, conditionals: Any) -> list[str]:
-    """`["zL", ..., "z1"]`.
+    """The names of the layers, `["zL", ..., "z1"]`.
 
     Raises:
-        ModelError: the names of the layers are not that, or there are fewer than two.
+        ModelError: the layers have other names, or there are fewer than two.
     """
     for role, networks in (("posteriors", posteriors), ("conditionals", conditionals)):
         if not isinstance(networks, Mapping):
@@ -188,10 +189,10 @@ def _layer_names(posteriors: Any, conditionals: Any) -> list[str]:
 
 
 def _conditional(name: str, network: Any, role: str, allowed: set[str]) -> Conditional:
-    """A network and the names of its inputs.
+    """A network with the names of its inputs.
 
     Raises:
-        ModelError: it has no known inputs, or others than it can have.
+        ModelError: the inputs are unknown, or some are not allowed.
     """
     called = role if role == "decoder" else f"{role}[{name!r}]"
     if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
@@ -210,8 +211,8 @@ def _conditional(name: str, network: Any, role: str, allowed: set[str]) -> Condi
 
 
 def _by_layer(name: str) -> int:
-    found = re.search(r"\d+$", name)
-    return int(found[0]) if found else 0
+    digits = re.search(r"\d+$", name)
+    return int(digits[0]) if digits else 0
 
 
 def _check_used(names: list[str], conditionals: list[Conditional]) -> None:
@@ -225,7 +226,7 @@ def _check_used(names: list[str], conditionals: list[Conditional]) -> None:
 
 
 def _check_nothing_shared(conditionals: list[Conditional]) -> None:
-    """Weights shared by two networks would be saved twice, and be two after loading."""
+    """Refuses weights shared by two networks, which would load as two separate copies."""
     owners: dict[int, str] = {}
     for c in conditionals:
         for variable in c.network.variables:
@@ -274,7 +275,7 @@ def _event_shape(conditional: Conditional, role: str) -> tuple[int, ...]:
 
 
 def _bind(top: Any, q: Conditional, part: Part, event_shape: tuple[int, ...]) -> None:
-    """Gives the top layer's prior the top layer's q."""
+    """Binds the top layer's prior to the top layer's posterior."""
     if not isinstance(top, Prior):
         raise ModelError(
             f"prior must be a tfpvae.priors.Prior, a tfd.Distribution or None. Received: {type(top).__name__}"

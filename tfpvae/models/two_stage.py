@@ -32,17 +32,17 @@ from tfpvae.priors import Prior
 
 
 class StageTerms(NamedTuple):
-    """The bounds of both stages, and what they say of the two-stage model: each `[B]`, in nats."""
+    """The bounds of both stages and the terms of the two-stage model: each `[B]`, in nats."""
 
     first: BoundTerms
     second: BoundTerms
-    """Of the second stage at a draw of q(z given x)."""
+    """The terms of the second stage at a draw of q(z given x)."""
     log_q: tf.Tensor
     """log q(z given x) at that draw."""
 
     @property
     def bound(self) -> tf.Tensor:
-        """What is maximised: the sum of both."""
+        """The training objective: the sum of both bounds."""
         return self.first.bound + self.second.bound
 
     @property
@@ -62,7 +62,7 @@ class StageTerms(NamedTuple):
 
 
 class BothStages(Objective):
-    """Each stage's own objective: the first's at x, the second's at a draw of q(z given x), whose gradient stops."""
+    """The objectives of both stages: the first at x, the second at a draw of q(z given x) without its gradient."""
 
     def __init__(self, first: LatentVariableModel, second: LatentVariableModel) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class BothStages(Objective):
         first, second = self.first, self.second
         batch = Batch.of(batch)
         of_draw, of_first, of_second = tf.unstack(tfp.random.split_seed(seed, n=3))
-        # A stage that is not trained runs as it does in use.
+        # A frozen stage runs in inference mode.
         train_first, train_second = training and first.trainable, training and second.trainable
         q = unwrap(first.posterior(batch, training=train_first))
         z = tf.stop_gradient(q.sample(seed=of_draw))
@@ -92,7 +92,7 @@ class BothStages(Objective):
 
 
 class _WithPosterior:
-    """A model whose q(z given x) of the batch has been computed already."""
+    """A model whose posterior for the batch is already computed."""
 
     def __init__(self, model: LatentVariableModel, q: tfd.Distribution) -> None:
         self.prior: Prior = model.prior
@@ -109,15 +109,16 @@ class _WithPosterior:
 class TwoStageVAE(LatentVariableModel):
     """A second VAE over the latents of a first [DW19]: u ~ p(u), z ~ p(z given u), x ~ p(x given z).
 
-    The latents that a trained VAE gives to its data, q(z) = E[q(z given x)], are not spread as its prior is, where the
-    bound has been won by the reconstruction: draws of the prior then fall where the decoder has seen nothing. The
-    second VAE learns q(z), which fills all of its space, as the data may not [DW19, section 4].
+    In a trained VAE with good reconstructions, the aggregate posterior q(z) = E[q(z given x)] differs from the prior.
+    Draws of the prior then fall where the decoder was never trained. The second VAE learns q(z), which fills its whole
+    space even if the data lie on a manifold [DW19, section 4].
 
-    It gains where the first reconstructs well: by a likelihood of a small variance, such as `SphericalNormal(D, 0.03)`,
-    or of a learned one that starts small. Of a first stage whose latents say little (`kl` near 0) it is but a copy.
+    It helps if the first stage reconstructs well. Such a stage has a likelihood with a small variance, such as
+    `SphericalNormal(D, 0.03)`, or a learned variance that starts small. If the first stage's latents carry little
+    (`kl` near 0), the second stage gains nothing.
 
-    One `fit` trains both: the second on draws of q(z given x), through which no gradient goes back. To train one after
-    the other, train the first, then set `first.trainable = False`:
+    One `fit` trains both stages. The second is trained on draws of q(z given x), and its gradient stops there. To train
+    the stages in turn, train the first, then set `first.trainable = False`:
 
     ```python
     first.compile("adam")
@@ -128,24 +129,24 @@ class TwoStageVAE(LatentVariableModel):
     vae.fit(x, epochs=100)
     ```
 
-    `fit` reports both stages' losses, `first_loss` and `second_loss`, and of the two-stage model `elbo`,
-    `log_likelihood` and `kl`: log p(x) >= E[log p(x given z) - log q(z given x) + the second's bound on log p(z)].
+    `fit` reports the losses of both stages, `first_loss` and `second_loss`, and the terms `elbo`, `log_likelihood` and
+    `kl` of the two-stage model: log p(x) >= E[log p(x given z) - log q(z given x) + the second's bound on log p(z)].
 
-    Its z is (u, z): that is what `sample_latent` gives, `decode` takes, and bounds and estimates of log p(x) are over,
-    with q(z given x) q(u given z) as the posterior. `vae.first.decode` takes z alone.
+    The latents of this model are (u, z), with the posterior q(z given x) q(u given z). `sample_latent` returns them,
+    `decode` takes them, and bounds and estimates of log p(x) are over them. `vae.first.decode` takes z alone.
 
     Args:
-        first: a VAE of the data. Its prior is used in its own bound alone.
-        second: a VAE of `[D]`, the first's latents.
+        first: a VAE of the data. Its prior is only used in its own bound.
+        second: a VAE of the first's latents, `[D]`.
         **kwargs: those of `keras.Model`.
 
     Raises:
-        ModelError: they are no models with latents, the first is not built, or the second's data are not the first's
-            latents.
+        ModelError: a stage is not a model with latents or takes a condition, both are the same model, the first is not
+            built, or the second's event shape is not that of the first's latents.
 
     Attributes:
-        first, second: as given.
-        encoder, decoder: q(u, z given x) and p(x given z) as one layer each.
+        first, second: the arguments.
+        encoder, decoder: q(u, z given x) and p(x given z), each as one layer.
     """
 
     _roles = ("encoder", "decoder")
@@ -158,7 +159,7 @@ class TwoStageVAE(LatentVariableModel):
         self.first_loss_tracker = keras.metrics.Mean(name="first_loss")
         self.second_loss_tracker = keras.metrics.Mean(name="second_loss")
         parts = [Part("u", (second.latent_size,)), Part("z", (first.latent_size,))]
-        # By the stages' own functions, which a subclass may have overridden.
+        # Calls the stages' methods, which a subclass may override.
         q_z = Conditional("z", _network(first, "encoder"), DATA, _posterior(first))
         q_u = Conditional("u", _network(second, "encoder"), "z", _posterior(second))
         p_z = Conditional("z", _network(second, "decoder"), "u", _likelihood(second))
@@ -174,7 +175,7 @@ class TwoStageVAE(LatentVariableModel):
         return self.encoder(Batch.of(batch).x, training=training)
 
     def likelihood(self, latents: Latents | tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """p(x given z), z part of (u, z) `[B, D]` -> batch `[B]`, event `event_shape`."""
+        """p(x given z), with z taken from (u, z) `[B, D]` -> batch `[B]`, event `event_shape`."""
         return self.decoder(Latents.of(latents).z, training=training)
 
     @property
@@ -194,12 +195,12 @@ class TwoStageVAE(LatentVariableModel):
         config = deserialized(config, custom_objects)
         for stage in ("first", "second"):
             if not config[stage].trainable:
-                config[stage].trainable = False  # Its layers too: Keras restores that of the model alone.
+                config[stage].trainable = False  # For its layers too: Keras restores only the model's own flag.
         return cls(**config)
 
 
 def _network(stage: LatentVariableModel, name: str) -> keras.layers.Layer:
-    """A network of a stage; the stage itself, where it has none of that name."""
+    """The named network of a stage, or the stage itself if it has none."""
     return getattr(stage, name, stage)
 
 

@@ -1,4 +1,4 @@
-"""Bounds on log p(x): as functions, and as objectives of a model."""
+"""Bounds on log p(x), as functions and as training objectives."""
 
 from tfpvae.objectives.bounds import (
     BoundModel,

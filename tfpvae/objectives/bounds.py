@@ -1,6 +1,6 @@
-"""Bounds on log p(x), as functions that return named terms of shape `[B]`, in nats.
+"""Bounds on log p(x): functions that return named terms of shape `[B]`, in nats.
 
-The terms sum over the event and keep the batch; the one mean over the batch is taken by the model, last.
+The terms are summed over the event. The model takes the mean over the batch as its last step.
 
 [KW14] Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014.
 [BGS16] Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016.
@@ -27,7 +27,7 @@ from tfpvae.priors.base import Prior
 
 
 class BoundModel(Protocol):
-    """What a bound needs of a model: `tfpvae.LatentVariableModel` has it."""
+    """The part of a model that a bound needs. `tfpvae.LatentVariableModel` implements it."""
 
     prior: Prior
 
@@ -42,7 +42,7 @@ class BoundModel(Protocol):
 
 
 class BoundTerms(Protocol):
-    """What an objective returns, each `[B]`, in nats; `Terms` is one."""
+    """The interface of an objective's result, each `[B]`, in nats. `Terms` implements it."""
 
     @property
     def bound(self) -> tf.Tensor:
@@ -62,18 +62,18 @@ class BoundTerms(Protocol):
 
 
 class Terms(NamedTuple):
-    """A bound and what it is made of, each `[B]`, in nats."""
+    """A bound and its terms, each `[B]`, in nats."""
 
     bound: tf.Tensor
     """What is maximised."""
     log_likelihood: tf.Tensor
-    """log p(x given z); for k draws its mean over them."""
+    """log p(x given z), averaged over the draws."""
     kl: tf.Tensor
-    """KL(q || p), without any factor: in closed form, or the mean over the draws of log q(z given x) - log p(z)."""
+    """KL(q || p) without beta, in closed form or as the mean over the draws of log q(z given x) - log p(z)."""
 
     @property
     def elbo(self) -> tf.Tensor:
-        """The plain evidence lower bound, whatever is maximised: log p(x given z) - KL(q || p), `[B]`, in nats."""
+        """The plain evidence lower bound, log p(x given z) - KL(q || p), for any objective: `[B]`, in nats."""
         return self.log_likelihood - self.kl
 
 
@@ -84,14 +84,14 @@ def elbo(
     training: bool = False,
     beta: float | tf.Tensor = 1.0,
 ) -> Terms:
-    """E_q[log p(x given z)] by one draw, minus KL(q(z given x) || p(z)) in closed form [KW14, eq. 3].
+    """E_q[log p(x given z)] by one draw, minus KL(q(z given x) || p(z)), exact if possible [KW14, eq. 3].
 
     Args:
         model: the model.
         batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
         training: whether the networks run in training mode.
-        beta: a factor of the KL. Other than 1 it is the beta-ELBO [HMP+17, eq. 4], a bound for 1 and more.
+        beta: a factor of the KL. A value other than 1 gives the beta-ELBO [HMP+17, eq. 4], a bound if beta >= 1.
 
     Returns:
         The terms, each `[B]`.
@@ -113,7 +113,7 @@ def elbo_at(
     batch = Batch.of(batch)
     log_likelihood = unwrap(model.likelihood(Latents(z, batch.y), training=training)).log_prob(batch.x)
     p = unwrap(model.prior_distribution(batch.y, training=training))
-    # `kl_divergence` warns where there is no closed form. A prior that never has one needs no warning.
+    # `kl_divergence` warns if there is no closed form. A prior that never has one needs no warning.
     kl = kl_divergence(q, p, z) if model.prior.closed_form_kl else _quiet_kl(q, p, z)
     return Terms(log_likelihood - beta * kl, log_likelihood, kl)
 
@@ -132,22 +132,22 @@ def free_bits(
     training: bool = False,
     beta: float | tf.Tensor = 1.0,
 ) -> Terms:
-    """The ELBO whose KL counts for each latent at least `nats`, so that none gains by falling silent [KSJ+16, eq. 15].
+    """The ELBO with at least `nats` of KL per latent, so that no latent gains by collapsing [KSJ+16, eq. 15].
 
-    Of each latent it is the mean of the KL over the batch that is compared, as in the paper. The bound's own term is
-    therefore the same for all rows.
+    As in the paper, the minimum applies to the batch mean of each latent's KL. The KL term in the bound is therefore
+    the same for all rows.
 
     Args:
-        model: the model: a Gaussian q with independent values, and such a prior.
+        model: the model. Its posterior and prior are Gaussians with independent latents.
         batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
-        nats: per latent, 0 or more.
-        seed, training, beta: as of `elbo`.
+        nats: the minimum KL per latent, 0 or more.
+        seed, training, beta: as for `elbo`.
 
     Returns:
-        The terms, each `[B]`; `kl` is the true one.
+        The terms, each `[B]`; `kl` is the true KL, without the minimum.
 
     Raises:
-        ModelError: the KL is no sum over the latents.
+        ModelError: the KL is not a sum over the latents.
     """
     batch = Batch.of(batch)
     q = unwrap(model.posterior(batch, training=training))
@@ -176,19 +176,19 @@ def iwae(
 ) -> Terms:
     """log 1/k sum_s p(x, z_s) / q(z_s given x), z_s ~ q(z given x) for s = 1 to k [BGS16, eq. 8].
 
-    Its expectation is at most log p(x), never falls as k grows, and is the ELBO at k = 1.
+    Its expectation is at most log p(x), does not decrease in k, and is the ELBO at k = 1.
 
     Args:
-        model: the model. The decoder sees k B rows at once.
+        model: the model. The decoder takes k B rows at once.
         batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         k: how many draws.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
         training: whether the networks run in training mode.
-        beta: a factor of log q(z given x) - log p(z) within the weights; it is a bound on log p(x) at 1.
+        beta: a factor of log q(z given x) - log p(z) in the weights. With 1 the result is a bound on log p(x).
 
     Returns:
-        The bound and the terms of the plain one from the same draws, each `[B]`. `terms.elbo`, which is below
-        `terms.bound` by what k draws gain, estimates the bound of k = 1.
+        The bound, and the terms of the ELBO from the same draws, each `[B]`. `terms.elbo` estimates the bound at k = 1;
+        `terms.bound` minus `terms.elbo` is the gain of k draws.
 
     Raises:
         ModelError: k is not an integer of at least 1.
@@ -217,10 +217,10 @@ def dreg(
 ) -> Terms:
     """The bound of `iwae`, with the doubly reparameterised gradient of the encoder's weights [TLRM19, eq. 8].
 
-    The value is the same, and so is the gradient's expectation. Its variance is smaller: the encoder's gradient of
-    `iwae` drowns in noise as k grows. For the encoder, sum_s w_s^2 d log W_s / d z_s d z_s / d phi, where W_s are the
-    importance weights, w_s their shares of the sum, and q's own weights are held fixed in W_s; for decoder and prior,
-    `iwae`'s own. Not for a prior that is made of the encoder, whose weights it would take for the decoder's.
+    The value and the expected gradient are those of `iwae`. The variance of the encoder's gradient is smaller; that of
+    `iwae` is lost in noise as k grows. The encoder's gradient is sum_s w_s^2 d log W_s / d z_s d z_s / d phi. W_s are
+    the importance weights, computed with the parameters of q held fixed, and w_s are their shares of the sum. Decoder
+    and prior have the gradient of `iwae`. A prior built from the encoder cannot be used: its gradient would be wrong.
 
     Args, returns and errors are those of `iwae`.
     """
@@ -228,7 +228,7 @@ def dreg(
 
     @tf.custom_gradient
     def share_of_gradient(z: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        # The shares are known when the gradient comes back: `sum_s w_s log W_s` below brings the first factor w_s.
+        # The shares are known by the backward pass. The first factor w_s comes from `sum_s w_s log W_s` below.
         return tf.identity(z), lambda gradient: gradient * shares[0][..., tf.newaxis]
 
     draws = _draws(model, batch, k, seed, training, share_of_gradient)
@@ -248,10 +248,10 @@ def log_weights(
 ) -> tf.Tensor:
     """log p(x, z) - log q(z given x) at k draws of q(z given x): the log of the importance weights [BGS16, eq. 8].
 
-    Their mean estimates the ELBO, the log of their mean exp is the bound of `iwae`.
+    Their mean estimates the ELBO; the log of the mean of their exponentials is the bound of `iwae`.
 
     Args:
-        model: the model. The decoder sees k B rows at once.
+        model: the model. The decoder takes k B rows at once.
         batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
         k: how many draws.
         seed: a stateless seed, int32 `[2]`; None draws from TensorFlow's global generator.
@@ -273,14 +273,14 @@ def log_joint(model: BoundModel, batch: Batch | tf.Tensor, z: tf.Tensor, trainin
     Args:
         model: the model.
         batch: the data; a tensor x `[B, *event_shape]` for a model without a condition.
-        z: `[B, D]`, or k for each row of x, `[k, B, D]`.
+        z: one latent per row of x, `[B, D]`, or k per row, `[k, B, D]`.
         training: whether the decoder runs in training mode.
 
     Returns:
         `[B]` or `[k, B]`, in nats.
 
     Raises:
-        ModelError: z has not one latent, or k of them, for each row of x.
+        ModelError: z does not have one latent, or k latents, per row of x.
     """
     batch = Batch.of(batch)
     p = unwrap(model.prior_distribution(batch.y, training=training))
@@ -288,7 +288,7 @@ def log_joint(model: BoundModel, batch: Batch | tf.Tensor, z: tf.Tensor, trainin
 
 
 def log_likelihood(model: BoundModel, batch: Batch | tf.Tensor, z: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """log p(x given z); arguments, result and errors as of `log_joint`."""
+    """log p(x given z). Args, returns and errors are those of `log_joint`."""
     x, y = Batch.of(batch)
     x, z = tf.convert_to_tensor(x), tf.convert_to_tensor(z)
     if z.shape.rank not in (2, 3) or not z.shape[-2:-1].is_compatible_with(x.shape[:1]):
@@ -298,7 +298,7 @@ def log_likelihood(model: BoundModel, batch: Batch | tf.Tensor, z: tf.Tensor, tr
         )
     if z.shape.rank == 2:
         return unwrap(model.likelihood(Latents(z, y), training=training)).log_prob(x)
-    # Decoders take [B, D]: the k draws become rows, draw after draw, and the batch is repeated beside them.
+    # Decoders take [B, D]: the k draws are stacked as rows, and the batch is repeated k times.
     k = tf.shape(z)[0]
     repeated = Batch(x, y).repeat(k)
     latents = Latents(tf.reshape(z, [-1, z.shape[-1]]), repeated.y)
@@ -306,14 +306,14 @@ def log_likelihood(model: BoundModel, batch: Batch | tf.Tensor, z: tf.Tensor, tr
 
 
 class _Draws(NamedTuple):
-    """q and p(z), and at k draws of q log p(x given z) and log q(z given x) - log p(z), each `[k, B]`."""
+    """q, p(z), and for k draws of q: log p(x given z) and log q(z given x) - log p(z), each `[k, B]`."""
 
     q: tfd.Distribution
     p: tfd.Distribution
     log_likelihood: tf.Tensor
     log_ratio: tf.Tensor
     score: tf.Tensor | float
-    """Zero, whose gradient is that of log q(z given x) at a fixed z: what DReG takes away."""
+    """Zero in value; its gradient is that of log q(z given x) at a fixed z, which DReG removes."""
 
 
 def _draws(

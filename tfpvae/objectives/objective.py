@@ -1,6 +1,6 @@
-"""The bounds as objectives of a model: data, saved with it.
+"""Training objectives: the bounds with their settings, saved with the model.
 
-The keys of the papers are those of `tfpvae.objectives.bounds`.
+Citations are listed in `tfpvae.objectives.bounds`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Beta: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 class Objective:
-    """What a model maximises: abstract. It is data, saved with the model.
+    """The quantity that a model maximises, saved with the model. Abstract.
 
     Args:
         beta: a factor of the KL: a number, or a schedule over the training steps, such as
@@ -78,19 +78,19 @@ class Objective:
         return self.function()(model, Batch.of(batch), seed=seed, training=training, beta=self.beta_at(step))
 
     def function(self) -> Callable[..., BoundTerms]:
-        """The bound as a function of a model, a `Batch`, seed, training and beta."""
+        """The bound: a function of a model, a `Batch`, seed, training and beta."""
         raise NotImplementedError
 
     def check(self, prior: Prior, q: tfd.Distribution, p: tfd.Distribution) -> None:
         """Refuses a model whose bound cannot be computed.
 
         Args:
-            prior: the model's.
-            q: its posterior at one row.
-            p: what the prior is at that row.
+            prior: the model's prior.
+            q: the posterior for one row.
+            p: the prior's distribution for that row.
 
         Raises:
-            ModelError: it cannot.
+            ModelError: the bound cannot be computed.
         """
         if q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
             raise ModelError(
@@ -100,7 +100,7 @@ class Objective:
             )
 
     def beta_at(self, step: Any) -> Any:
-        """The factor of the KL after so many training steps."""
+        """The factor of the KL after `step` training steps."""
         return self.beta if isinstance(self.beta, float) else self.beta(step)
 
     def get_config(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Objective:
 
 @register
 class Elbo(Objective):
-    """The evidence lower bound [KW14, eq. 3], the default; with a `beta` other than 1 the beta-ELBO [HMP+17, eq. 4]."""
+    """The evidence lower bound [KW14, eq. 3], the default. `beta` other than 1: the beta-ELBO [HMP+17, eq. 4]."""
 
     def function(self) -> Callable[..., Terms]:
         return elbo
@@ -125,11 +125,11 @@ class Elbo(Objective):
 
 @register
 class FreeBits(Objective):
-    """The ELBO whose KL counts for each latent at least `nats` [KSJ+16, eq. 15]; see `free_bits`.
+    """The ELBO with at least `nats` of KL per latent [KSJ+16, eq. 15]; see `free_bits`.
 
     Args:
-        nats: per latent, 0 or more.
-        beta: as of `Objective`.
+        nats: the minimum KL per latent, 0 or more.
+        beta: as for `Objective`.
 
     Raises:
         ModelError: nats is not a number of at least 0.
@@ -156,8 +156,8 @@ class Iwae(Objective):
     """The importance-weighted bound of k draws [BGS16, eq. 8]; see `iwae`.
 
     Args:
-        k: how many draws, at least 1. The decoder sees k rows for each of the batch.
-        beta: as of `Objective`.
+        k: the number of draws, at least 1. The decoder takes k rows per row of the batch.
+        beta: as for `Objective`.
 
     Raises:
         ModelError: k is not an integer of at least 1.

@@ -1,4 +1,4 @@
-"""Priors p(z), and p(z given y)."""
+"""The priors p(z) and p(z given y)."""
 
 from tfpvae.priors.base import Prior
 from tfpvae.priors.conditional import ConditionalPrior

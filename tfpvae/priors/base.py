@@ -1,4 +1,4 @@
-"""What every prior offers."""
+"""The interface of priors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tfpvae.layers.distribution_tensor import DistributionTensor
 
 
 class Prior(keras.layers.Layer):
-    """p(z) over latents `[D]`, or p(z given y): abstract.
+    """A prior p(z) over latents `[D]`, or p(z given y). Abstract.
 
-    It is a Keras layer, so that a prior's weights are trained and saved with the model.
+    A prior is a Keras layer, so its weights are trained and saved with the model.
 
     Attributes:
         event_size: D, the number of latent dimensions.
-        shares_encoder: whether it is made of the encoder, whose weights then appear in p(z) too.
-        closed_form_kl: whether a KL to it can be expected to have a closed form. Where it is False, nobody is warned
-            that the KL is estimated by Monte Carlo.
-        takes_condition: whether it is p(z given y). It then defines `distribution_given` and `draw_given` in place of
-            `distribution` and `draw`; see `ConditionalPrior`.
+        shares_encoder: whether p(z) is built from the encoder and so contains its weights.
+        closed_form_kl: whether the KL to this prior usually has a closed form. If False, there is no warning when the
+            KL is estimated by Monte Carlo.
+        takes_condition: whether it is p(z given y). Such a prior defines `distribution_given` and `draw_given` in place
+            of `distribution` and `draw`; see `ConditionalPrior`.
     """
 
     event_size: int
@@ -31,10 +31,10 @@ class Prior(keras.layers.Layer):
     takes_condition: bool = False
 
     def bind(self, posterior: Callable[[tf.Tensor], DistributionTensor], event_shape: tuple[int, ...]) -> None:
-        """Tells the prior what model it belongs to; the model does, once, when it is built. Most have no use for it.
+        """Gives the prior its model's posterior. The model calls it once when it is built. Most priors ignore it.
 
         Args:
-            posterior: q(z given x), of x `[B, *event_shape]`.
+            posterior: a function from x `[B, *event_shape]` to q(z given x).
             event_shape: the shape of one example.
         """
         del posterior, event_shape
@@ -45,11 +45,11 @@ class Prior(keras.layers.Layer):
 
     @property
     def num_uniforms(self) -> int | None:
-        """How many uniform numbers one draw takes, or None if it cannot be drawn from a fixed number of them."""
+        """The number of uniforms per draw, or None if no fixed number is enough."""
         return None
 
     def draw(self, uniforms: tf.Tensor) -> tf.Tensor:
-        """One draw per row, as a pure function of uniform numbers, in operations that export.
+        """One draw per row, as a pure function of uniforms, in operations that can be exported.
 
         Args:
             uniforms: float32 `[B, num_uniforms]` in [0, 1).
@@ -63,13 +63,13 @@ class Prior(keras.layers.Layer):
         """p(z given y): batch `[B]`, event `[D]`; `distribution()` for a prior that takes no condition.
 
         Args:
-            y: the condition as the networks see it, float `[B, *condition_shape]`; None for a prior that takes none.
-            training: whether networks of the prior run in training mode.
+            y: the condition as the networks take it, float `[B, *condition_shape]`; None for a prior without one.
+            training: whether the prior's networks run in training mode.
         """
         del y, training
         return self.distribution()
 
     def draw_given(self, uniforms: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
-        """As `draw`, of p(z given y); `draw(uniforms)` for a prior that takes no condition."""
+        """As `draw`, but from p(z given y); `draw(uniforms)` for a prior that takes no condition."""
         del y
         return self.draw(uniforms)

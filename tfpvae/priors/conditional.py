@@ -18,7 +18,7 @@ from tfpvae.priors.base import Prior
 
 @register
 class ConditionalPrior(Prior):
-    """p(z given y), made by a network: the prior of the conditional VAE's own paper [SLY15, section 4].
+    """A network for p(z given y): the prior in the paper on conditional VAEs [SLY15, section 4].
 
     ```python
     y = keras.Input((10,))
@@ -26,19 +26,18 @@ class ConditionalPrior(Prior):
     vae = ConditionalVAE(encoder, decoder, prior=ConditionalPrior(network), num_classes=10)
     ```
 
-    The KL is exact where it has a closed form, as between two Gaussians. `sample_latent` of such a model needs y.
+    The KL is exact if it has a closed form, as between two Gaussians. `sample_latent` of the model then needs y.
 
     Args:
-        network: a Keras model from y, as the networks of the model see it, to a distribution over z `[D]`. Its input
-            shape must be known, as with `keras.Input`.
+        network: a Keras model from y, as the model's networks take it, to a distribution over z `[D]`. Its input shape
+            must be known, as with `keras.Input`.
         **kwargs: those of `keras.layers.Layer`.
 
     Raises:
-        ModelError: the network does not make one distribution over a vector for each row, or its input shape is not
-            known.
+        ModelError: the network does not return one distribution over a vector per row, or its input shape is unknown.
 
     Attributes:
-        network: as given.
+        network: the argument.
         condition_shape: the shape of one y as the network takes it.
     """
 

@@ -1,4 +1,4 @@
-"""Priors given whole: N(0, I), or any distribution of TFP."""
+"""Priors without a network of their own: N(0, I), or any TFP distribution."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class DistributionPrior(Prior):
         distribution: batch `[]`, event `[D]`. It is saved by its class name and arguments.
 
     Raises:
-        ModelError: not a distribution over one vector.
+        ModelError: `distribution` is not one distribution over a vector.
     """
 
     def __init__(self, distribution: tfd.Distribution | dict[str, Any], **kwargs: Any) -> None:
@@ -106,8 +106,8 @@ class DistributionPrior(Prior):
 
     def _loc_and_scale(self) -> tuple[Any, Any]:
         """The mean `[D]`, and the standard deviations `[D]` or the scale matrix `[D, D]`."""
-        # The distribution holds eager tensors. A graph would capture them, and as an ONNX graph's inputs they would
-        # have no values: computed outside the graph, they become constants of it. Variables must be read inside.
+        # A graph would capture the eager tensors of the distribution, and in ONNX they would become inputs without
+        # values. Computed outside the graph, they become constants. Variables must be read inside the graph.
         scope = contextlib.nullcontext() if self._distribution.variables else tf.init_scope()
         with scope:
             loc = self._distribution.mean()
@@ -122,9 +122,9 @@ class DistributionPrior(Prior):
 
 
 def as_prior(prior: Prior | tfd.Distribution) -> Prior:
-    """A prior as it is; a distribution of TFP as a `DistributionPrior`.
+    """Wraps a TFP distribution in a `DistributionPrior`; returns a prior unchanged.
 
     Raises:
-        ModelError: it is neither, or no distribution over one vector.
+        ModelError: it is neither, or not one distribution over a vector.
     """
     return prior if isinstance(prior, Prior) else DistributionPrior(prior)

@@ -20,8 +20,8 @@ from tfpvae.random.tensorflow import normal_from_uniform
 class FlowPrior(Prior):
     """p(z) = N(u; 0, I) |det du/dz|, z = f(u) for a learned flow f. At first it is N(0, I).
 
-    log p(z) takes one pass through the flow's networks. So does a draw with `RealNVP`; with `MaskedAutoregressive` it
-    takes D + 1.
+    log p(z) takes one pass through the flow's networks. A draw takes one pass with `RealNVP`, and D + 1 passes with
+    `MaskedAutoregressive`.
 
     Args:
         event_size: D, the number of latent dimensions.
@@ -30,8 +30,8 @@ class FlowPrior(Prior):
         **kwargs: those of `keras.layers.Layer`.
 
     Raises:
-        ModelError: `event_size` is no integer of 1 or more; `flow` is no flow, was built with another dimension, or
-            cannot have so few.
+        ModelError: `event_size` is not an integer of 1 or more; `flow` is not a flow, was built with another dimension,
+            or needs more dimensions.
     """
 
     closed_form_kl = False

@@ -22,27 +22,27 @@ from tfpvae.random.tensorflow import normal_from_uniform
 
 @register
 class MixturePrior(Prior):
-    """p(z) = sum_k pi_k N(z; loc_k, diag(scale_k)^2), all of it learned: what [TW18] compares with.
+    """p(z) = sum_k pi_k N(z; loc_k, diag(scale_k)^2) with learned parameters: a baseline in [TW18].
 
-    At first the weights are equal, the locations are drawn from N(0, I) and the scales are 1.
+    Initially the weights are equal, the locations are drawn from N(0, I), and the scales are 1.
 
-    The first uniform of a draw picks the component. The cumulative weights are made in float64 and compared with the
-    middle of the uniform's step of 2^-24, so that every runtime picks the same one: rounding could change the pick only
-    where a cumulative weight is within some 1e-15 of such a middle.
+    The first uniform of a draw picks the component, and every runtime picks the same one. The cumulative weights are
+    computed in float64 and compared with the middle of the uniform's step of 2^-24. So rounding can change the pick
+    only if a cumulative weight is within some 1e-15 of such a middle.
 
     Args:
         event_size: D, the number of latent dimensions.
         components: K, the number of components.
-        seed: of the first locations; None takes Keras's.
+        seed: the seed of the initial locations; None uses Keras's.
         **kwargs: those of `keras.layers.Layer`.
 
     Raises:
-        ModelError: `event_size` or `components` is no integer of 1 or more.
+        ModelError: `event_size` or `components` is not an integer of 1 or more.
 
     Attributes:
         logits: the log weights, up to a constant, `[K]`.
-        loc: `[K, D]`.
-        raw_scale: `[K, D]`; `scale = softplus(raw_scale) + 1e-5`.
+        loc: the means, `[K, D]`.
+        raw_scale: the unconstrained scales, `[K, D]`; `scale = softplus(raw_scale) + 1e-5`.
     """
 
     closed_form_kl = False
@@ -71,7 +71,7 @@ class MixturePrior(Prior):
 
     @property
     def num_uniforms(self) -> int:
-        """One to pick the component, and those of the Gaussian."""
+        """One uniform to pick the component, plus those of the Gaussian."""
         return 1 + self.event_size + self.event_size % 2
 
     def draw(self, uniforms: tf.Tensor) -> tf.Tensor:
@@ -89,7 +89,7 @@ class MixturePrior(Prior):
 
 
 def pick_component(logits: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
-    """The component that each uniform falls on, the same on every runtime.
+    """The component that each uniform selects, the same on every runtime.
 
     Args:
         logits: `[K]`.

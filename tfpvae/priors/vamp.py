@@ -1,4 +1,4 @@
-"""A prior made of the posterior.
+"""A prior that is a mixture of posteriors.
 
 [TW18] Tomczak, Welling: VAE with a VampPrior. AISTATS 2018.
 """
@@ -27,32 +27,32 @@ from tfpvae.priors.base import Prior
 class VampPrior(Prior):
     """p(z) = 1/K sum_k q(z given u_k), for K learned pseudo-inputs u_k [TW18, eq. 9].
 
-    It has the encoder from the model that it is given to, with `VAE(encoder, decoder, prior=VampPrior(500))`: its only
-    weights are the pseudo-inputs. The encoder sees them in inference mode, once per step of training.
+    It uses the encoder of its model, as in `VAE(encoder, decoder, prior=VampPrior(500))`. Its only weights are the
+    pseudo-inputs. The encoder takes them in inference mode, once per training step.
 
-    The pseudo-inputs stay within bounds: the encoder sees a value outside as the bound next to it. The paper's code
-    does the same, but by a function whose gradient is zero outside; here it is one, so that no value is stuck there.
+    Pseudo-inputs are clipped to the bounds before the encoder takes them, as in the paper's code. That code's clipping
+    has gradient zero outside the bounds; here the gradient is one, so that no value gets stuck outside.
 
-    The first uniform of a draw picks the component, in exact arithmetic: the same one on every runtime.
+    The first uniform of a draw picks the component in exact arithmetic, so every runtime picks the same one.
 
     Args:
         components: K, the number of pseudo-inputs.
-        pseudo_inputs: where they start, `[K, *event_shape]`, such as K examples of the training data. They are not part
-            of `get_config()`: as weights they are saved with the model.
-        mean: without `pseudo_inputs` they start as draws from N(mean, stddev^2). The defaults are those of the paper's
-            code for MNIST.
+        pseudo_inputs: the initial pseudo-inputs, `[K, *event_shape]`, such as K training examples. They are saved with
+            the model as weights, not in `get_config()`.
+        mean: without `pseudo_inputs`, the initial values are draws from N(mean, stddev^2). The defaults are those of
+            the paper's code for MNIST.
         stddev: see `mean`.
-        bounds: the least and the largest value of a pseudo-input, or None for data without bounds.
-        seed: of these draws; None takes Keras's.
+        bounds: the smallest and largest value of a pseudo-input, or None for unbounded data.
+        seed: the seed of these draws; None uses Keras's.
         **kwargs: those of `keras.layers.Layer`.
 
     Raises:
-        ModelError: `components` is no integer of 1 or more; `pseudo_inputs` are not K finite examples within the
-            bounds; `stddev` is negative; `bounds` are no two rising numbers. When the model is built: `pseudo_inputs`
-            have another shape than its data, or the prior belongs to another model.
+        ModelError: `components` is not an integer of 1 or more; `pseudo_inputs` are not K finite examples within the
+            bounds; `stddev` is negative; `bounds` are not two increasing numbers. When the model is built: the shape of
+            `pseudo_inputs` is not that of its data, or the prior belongs to another model.
 
     Attributes:
-        event_size: D, which the encoder has; before the model is built there is none.
+        event_size: D, taken from the encoder; not available before the model is built.
     """
 
     shares_encoder = True
@@ -106,7 +106,7 @@ class VampPrior(Prior):
         else:
             initializer = keras.initializers.Constant(self._start)
         self._variable = self.add_weight(name="pseudo_inputs", shape=shape, initializer=initializer, autocast=False)
-        # A function, and not the encoder, which as an attribute would be trained and saved a second time.
+        # A function: Keras would train and save an encoder attribute a second time.
         self._posterior = posterior
         q = posterior(self.pseudo_inputs[:1])
         self._event_size = q.event_shape[-1]
@@ -130,7 +130,7 @@ class VampPrior(Prior):
 
     @property
     def pseudo_inputs(self) -> tf.Tensor:
-        """u, as the encoder sees them, `[K, *event_shape]`."""
+        """u as the encoder takes them, clipped to the bounds, `[K, *event_shape]`."""
         self._bound()
         u = tf.convert_to_tensor(self._variable)
         return u if self.bounds is None else at_most(at_least(u, self.bounds[0]), self.bounds[1])
@@ -149,7 +149,7 @@ class VampPrior(Prior):
 
     @property
     def num_uniforms(self) -> int | None:
-        """One to pick the component, and those of the posterior; None if it cannot be drawn from uniforms."""
+        """One uniform to pick the component, plus those of the posterior; None if it has no fixed number."""
         self._bound()
         return self._num_uniforms
 

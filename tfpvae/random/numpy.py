@@ -1,8 +1,8 @@
-"""Threefry-2x32 in NumPy: the reference for the TensorFlow and ONNX forms, and for clients without either.
+"""Threefry-2x32 in NumPy: the reference for TensorFlow and ONNX, and the implementation for clients without them.
 
-A row's random words are numbered 0, 1, 2, ...; words 2 i and 2 i + 1 are the two outputs of the cipher on the counter
-`(i, stream)` under the key `(low, high)`, the two halves of the row's int64 seed. So the first n words of a row do not
-depend on how many are asked for, nor on the other rows.
+The key of the cipher is `(low, high)`, the two halves of a row's int64 seed. Words 2 i and 2 i + 1 of the row are the
+two outputs for the counter `(i, stream)`, i = 0, 1, 2, ... So the first n words of a row depend neither on the number
+of words requested nor on the other rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
     """Threefry-2x32 with 20 rounds [SM11, section 3.3].
 
     Args:
-        key: two uint32 arrays, broadcast against the counter. Scalars count as arrays of one.
+        key: two uint32 arrays, broadcast against the counter. A scalar is an array with one element.
         counter: two uint32 arrays.
 
     Returns:
@@ -45,7 +45,7 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
 
 
 def key_of(seeds: Array) -> tuple[Array, Array]:
-    """The low and the high half of int64 seeds of any shape, uint32 each: the cipher's key."""
+    """The key of the cipher: the low and high halves of int64 seeds of any shape, each uint32."""
     words = seeds.view(np.uint64)
     return (words & np.uint64(0xFFFFFFFF)).astype(np.uint32), (words >> np.uint64(32)).astype(np.uint32)
 
@@ -68,7 +68,7 @@ def random_bits(seeds: npt.ArrayLike, size: int, stream: int = 0) -> Array:
 
 
 def uniform(seeds: npt.ArrayLike, size: int, stream: int = 0) -> Array:
-    """u ~ U[0, 1): the top 24 bits of each word, so multiples of 2^-24, exact in float32.
+    """u ~ U[0, 1) from the top 24 bits of each word: multiples of 2^-24, exact in float32.
 
     Args:
         seeds: int64 `[B]`.
@@ -83,9 +83,9 @@ def uniform(seeds: npt.ArrayLike, size: int, stream: int = 0) -> Array:
 
 
 def normal_from_uniform(uniforms: npt.ArrayLike) -> Array:
-    """Box-Muller: pairs of uniforms `(u, v)` to `sqrt(-2 ln(1 - u)) (cos 2 pi v, sin 2 pi v)`.
+    """Box-Muller transform: pairs of uniforms `(u, v)` to `sqrt(-2 ln(1 - u)) (cos 2 pi v, sin 2 pi v)`.
 
-    As `1 - u` is at least 2^-24, no value is infinite, and none exceeds 5.77 in size.
+    `1 - u` is at least 2^-24, so all values are finite and at most 5.77 in magnitude.
 
     Args:
         uniforms: float32 `[B, n]` in [0, 1), n even.

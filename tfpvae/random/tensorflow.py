@@ -1,12 +1,12 @@
-"""Threefry-2x32 in TensorFlow, in operations that have an ONNX form; the same bits as `tfpvae.random.numpy`.
+"""Threefry-2x32 in TensorFlow operations with an ONNX form. It gives the same bits as `tfpvae.random.numpy`.
 
-The words are 32-bit, but the arithmetic is int64, for few runtimes add uint32. Words are carried modulo 2^32, whatever
-lies above: sums and products need no mask, and a runtime that computes int64 in 32 bits, as OpenVINO's does, gives the
-same bits. Only what is shifted to the right, or given away, is masked. Constants are Python numbers below 2^31, not
-captured tensors: a captured tensor would become an input of the ONNX graph.
+The words are 32-bit, but the arithmetic is int64, because few runtimes can add uint32. Words count modulo 2^32, and
+higher bits are ignored. So sums and products need no mask, and a runtime that computes int64 in 32 bits, such as
+OpenVINO, gives the same bits. Only right shifts and returned words are masked. Constants are Python numbers below 2^31
+and not captured tensors, which would become inputs of the ONNX graph.
 
-LiteRT has neither `and` nor shifts of int64. With seeds that come as int32 `[B, 2]`, their low and high halves, all is
-int32, which it has; on a GPU, TensorFlow would compute sums of int32 on the host.
+LiteRT has neither `and` nor shifts for int64. If the seeds are int32 `[B, 2]`, their low and high halves, everything is
+int32, which LiteRT supports. This is not the default because TensorFlow with a GPU adds int32 on the host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORD: Final = 0xFFFFFFFF
 
 
 def _high_bits(x: tf.Tensor, n: int) -> tf.Tensor:
-    """The n highest bits of words: below 2^n."""
+    """The n highest bits of each word, a number below 2^n."""
     if x.dtype == tf.int32:
         return tf.bitcast(tf.bitwise.right_shift(tf.bitcast(x, tf.uint32), tf.constant(32 - n, tf.uint32)), tf.int32)
     return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, 32 - n), 2**n - 1)
@@ -40,7 +40,7 @@ def threefry2x32(key: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.
         counter: two tensors of that type.
 
     Returns:
-        Two tensors of that type of random bits. Of these, as of the arguments, the low 32 bits count.
+        Two tensors of random bits, of the same type. Only the low 32 bits of arguments and results count.
     """
     k0, k1 = key
     schedule = (k0, k1, tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(k0, k1), KEY_PARITY))
@@ -70,12 +70,12 @@ def random_bits(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
 
 
 def _words(seeds: tf.Tensor, size: int, stream: int) -> tf.Tensor:
-    """As `random_bits`, in the type of the seeds; the low 32 bits count."""
+    """As `random_bits`, in the type of the seeds. Only the low 32 bits count."""
     if seeds.dtype == tf.int32:
         low, high = seeds[:, :1], seeds[:, 1:]
     else:
         low = seeds[:, None]
-        # In two steps: 32 is no shift where int64 has 32 bits. There the seed's sign is its high half.
+        # In two steps, because a runtime with 32-bit int64 cannot shift by 32. Its high half is the seed's sign.
         high = tf.bitwise.right_shift(tf.bitwise.right_shift(low, 16), 16)
     blocks = tf.range((size + 1) // 2, dtype=seeds.dtype)[None, :]
     x0, x1 = threefry2x32((low, high), (blocks, tf.zeros_like(blocks) + stream))
@@ -83,7 +83,7 @@ def _words(seeds: tf.Tensor, size: int, stream: int) -> tf.Tensor:
 
 
 def uniform(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
-    """u ~ U[0, 1): the top 24 bits of each word, so multiples of 2^-24, exact in float32.
+    """u ~ U[0, 1) from the top 24 bits of each word: multiples of 2^-24, exact in float32.
 
     Args:
         seeds: int64 `[B]`, or int32 `[B, 2]`, their low and high halves.
@@ -97,9 +97,9 @@ def uniform(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
 
 
 def normal_from_uniform(uniforms: tf.Tensor) -> tf.Tensor:
-    """Box-Muller: pairs of uniforms `(u, v)` to `sqrt(-2 ln(1 - u)) (cos 2 pi v, sin 2 pi v)`.
+    """Box-Muller transform: pairs of uniforms `(u, v)` to `sqrt(-2 ln(1 - u)) (cos 2 pi v, sin 2 pi v)`.
 
-    As `1 - u` is at least 2^-24, no value is infinite, and none exceeds 5.77 in size.
+    `1 - u` is at least 2^-24, so all values are finite and at most 5.77 in magnitude.
 
     Args:
         uniforms: float32 `[B, n]` in [0, 1), n even and static.

@@ -1,6 +1,6 @@
-"""Distributions over several latents, each given others: what `HierarchicalVAE` and `TwoStageVAE` are made of.
+"""Joint distributions over several latents that depend on each other, for `HierarchicalVAE` and `TwoStageVAE`.
 
-The latents are parts of one vector z, top first. They are drawn one after the other.
+The latents are parts of one vector z, top first. They are drawn in sequence.
 """
 
 from tfpvae.models.latent_graph.decoder import AncestralDecoder

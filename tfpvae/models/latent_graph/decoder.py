@@ -12,10 +12,10 @@ from tfpvae.models.latent_graph.parts import Conditional, Part, Untracked, split
 
 
 class AncestralDecoder(keras.layers.Layer):
-    """p(x given z) of several latents: a layer from z to what a network makes of its parts.
+    """p(x given z) for several latents: a layer that applies a network to parts of z.
 
     Args:
-        conditional: the network, and which parts it takes.
+        conditional: the network and the names of the parts that it takes.
         parts: in their order within z.
     """
 

@@ -1,4 +1,4 @@
-"""A joint distribution of several latents, as one over the vector of them all."""
+"""The joint distribution of several latents, as a distribution over one vector."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tfpvae.batch import repeat_rows
 from tfpvae.models.latent_graph.parts import Conditional, Part, Values
 
 Factor: TypeAlias = tfd.Distribution | Callable[[Values], tfd.Distribution]
-"""A part's distribution, batch `[B]` or `[]`; or a function that makes it of the earlier parts' rows, batch `[R]`."""
+"""A part's distribution, batch `[B]` or `[]`, or a function from the earlier parts' rows to it, batch `[R]`."""
 
 
 class Ancestral(tfd.Distribution):
-    """p(a) p(b given a) p(c given a, b) ...: a joint distribution of parts, as one over the vector z of them all.
+    """The joint distribution p(a) p(b given a) p(c given a, b) ... of parts, over the vector z of all parts.
 
-    `log_prob` of the very tensor that `sample` returned uses the distributions that it was drawn from, so that no
-    network runs twice. To differentiate by such a z alone, give `tf.identity(z)`.
+    `log_prob` of the same tensor that `sample` returned reuses the distributions of that draw, so no network runs
+    twice. To differentiate with respect to such a z alone, pass `tf.identity(z)`.
 
-    It has no mean in closed form. `mean` gives each part's at the means of those before it.
+    The true mean has no closed form. `mean` returns the mean of each part at the means of the parts before it.
 
     Args:
         parts: in their order within z.
-        factors: by the part's name, in an order in which every part comes after those it is given.
-        batch: a tensor `[B, ...]` of the batch's size; None is a batch shape of `[]`.
-        data: tensors `[B, ...]` by name that factors take beside other parts.
-        reparameterized: whether every factor is.
+        factors: the factors by part name. Each part comes after the parts that it depends on.
+        batch: a tensor `[B, ...]` that gives the batch size; None means a batch shape of `[]`.
+        data: further tensors `[B, ...]` by name that factors take.
+        reparameterized: whether all factors are reparameterised.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Ancestral(tfd.Distribution):
             leading, walked = tf.shape(value)[:-1], self._drawn[1]
         else:
             if self._batch is not None:
-                # Broadcasts, in operations that export.
+                # Broadcasts with operations that can be exported.
                 value += tf.zeros(tf.concat([tf.shape(self._batch)[:1], [1]], axis=0), value.dtype)
             leading = tf.shape(value)[:-1]
             sizes = [part.size for part in self._parts]
@@ -105,21 +105,22 @@ class Ancestral(tfd.Distribution):
                 return tf.reshape(flat[name], tf.concat([shape, distribution.event_shape], axis=0))
 
             _, walked = self._walk(leading, look_up)
-        # Those of roots are [*leading], the others [R]: the same numbers in the same order.
+        # Log probs of roots are [*leading], the others [R]: the same number of values in the same order.
         return tf.add_n([tf.reshape(distribution.log_prob(value), leading) for distribution, value in walked])
 
     def _walk(
         self, leading: tf.Tensor, value_of: Callable[[str, tfd.Distribution, bool], tf.Tensor]
     ) -> tuple[tf.Tensor, list[tuple[tfd.Distribution, tf.Tensor]]]:
-        """Goes from part to part.
+        """Computes the value of each part in order.
 
         Args:
-            leading: the axes of z before its last.
-            value_of: a part's value, of its name, its distribution and whether that conditions on no other part:
-                `[*leading, *event_shape]` if so, else `[R, *event_shape]`, R the product of `leading`.
+            leading: the shape of z without its last axis.
+            value_of: a function from a part's name, its distribution, and whether the part is a root (depends on no
+                other part) to its value. The value is `[*leading, *event_shape]` for a root, else
+                `[R, *event_shape]`, where R is the product of `leading`.
 
         Returns:
-            z `[*leading, D]`, and the distributions with the values.
+            z `[*leading, D]`, and the distribution and value of each part.
         """
         rows = {name: _repeated(value, tf.reduce_prod(leading)) for name, value in self._data.items()}
         walked = []
@@ -140,5 +141,5 @@ def factor(conditional: Conditional, training: bool = False) -> Callable[[Values
 
 
 def _repeated(value: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """`[B, ...]` to `[rows, ...]`, draw after draw."""
+    """Repeats the whole batch: `[B, ...]` to `[rows, ...]`."""
     return repeat_rows(value, rows // tf.shape(value)[0])

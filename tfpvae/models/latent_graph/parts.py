@@ -1,4 +1,4 @@
-"""The parts of z, and the networks that make a distribution of one part given others."""
+"""The parts of z, and networks for the distribution of one part given others."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ DATA = "x"
 """The name of the data among the names of the parts."""
 
 Values: TypeAlias = Mapping[str, tf.Tensor]
-"""The data and the parts drawn so far, by name, row by row: `[R, *shape]`."""
+"""The data and the parts drawn so far, by name, each `[R, *shape]`."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One latent of several: where it is in z, and what its values look like.
+    """One latent of several: a named part of z.
 
     Attributes:
         name: its name.
-        event_shape: the shape of one value; within z the value is flat.
+        event_shape: the shape of one value, which is flattened in z.
     """
 
     name: str
@@ -36,19 +36,19 @@ class Part:
 
     @property
     def size(self) -> int:
-        """How many numbers of z it is."""
+        """The number of values of z in this part."""
         return math.prod(self.event_shape)
 
 
 @dataclass(frozen=True)
 class Conditional:
-    """A network that makes a distribution of one part, or of the data, given its parents.
+    """A network that returns the distribution of one part, or of the data, given its parents.
 
     Attributes:
-        name: the name of what the distribution is over.
+        name: the name of the part, or `DATA`.
         network: the network.
         inputs: the parents' names, in the structure of the network's inputs: a name, a list or a dict of names.
-        function: what is called in place of the network, such as a model's `posterior`; None is the network itself.
+        function: called in place of the network, such as a model's `posterior`; None calls the network itself.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Conditional:
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """The names of what it conditions on."""
+        """The names of the parts and data that it conditions on."""
         return tuple(keras.tree.flatten(self.inputs))
 
     @property
@@ -72,34 +72,34 @@ class Conditional:
 
 
 class Untracked:
-    """Holds what Keras must not track: layers that belong to a network, which has them already."""
+    """Hides a value from Keras's tracking: layers that a network already owns."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def split(z: tf.Tensor, parts: Sequence[Part]) -> dict[str, tf.Tensor]:
-    """z `[B, D]` to its parts by name, each `[B, *event_shape]`."""
+    """Splits z `[B, D]` into its parts by name, each `[B, *event_shape]`."""
     flat = tf.split(z, [part.size for part in parts], axis=-1)
     return {part.name: tf.reshape(value, [-1, *part.event_shape]) for part, value in zip(parts, flat, strict=True)}
 
 
 def join(rows: Values, parts: Sequence[Part]) -> tf.Tensor:
-    """The parts by name, each `[B, *event_shape]`, to z `[B, D]`."""
+    """Joins the parts by name, each `[B, *event_shape]`, to z `[B, D]`."""
     return tf.concat([tf.reshape(rows[part.name], [-1, part.size]) for part in parts], axis=-1)
 
 
 def split_uniforms(uniforms: tf.Tensor, parts: Sequence[Part], counts: Sequence[int]) -> dict[str, tf.Tensor]:
-    """The uniforms of each part by name, `[B, counts[i]]`, of those of them all."""
+    """Splits the uniforms of all parts into those of each part, by name, `[B, counts[i]]`."""
     names = (part.name for part in parts)
     return dict(zip(names, tf.split(uniforms, counts, axis=-1), strict=True))
 
 
 def in_order(conditionals: Sequence[Conditional], known: tuple[str, ...] = (DATA,)) -> list[Conditional]:
-    """The same conditionals, each after those that it conditions on.
+    """Sorts the conditionals so that each comes after its parents.
 
     Raises:
-        ModelError: there is no such order.
+        ModelError: they form a cycle.
     """
     waiting, order, seen = list(conditionals), [], set(known)
     while waiting:
@@ -116,15 +116,15 @@ def in_order(conditionals: Sequence[Conditional], known: tuple[str, ...] = (DATA
 def probe(
     conditionals: Sequence[Conditional], parts: Sequence[Part], known: Mapping[str, tuple[int, ...]]
 ) -> dict[str, DistributionTensor]:
-    """What networks make of one row of zeros, by part.
+    """The distribution of each part for one row of zeros.
 
     Args:
-        conditionals: in order.
-        parts: what the distributions must be over.
-        known: the shapes of what the first conditionals are given.
+        conditionals: the networks, each after its parents.
+        parts: the parts with their event shapes.
+        known: the shapes of the inputs that are not among `parts`, by name.
 
     Raises:
-        ModelError: a distribution is over another event than its part.
+        ModelError: the event shape of a distribution is not that of its part.
     """
     shapes = {part.name: part.event_shape for part in parts}
     rows = {name: tf.zeros([1, *shape], keras.config.floatx()) for name, shape in (dict(known) | shapes).items()}
@@ -140,11 +140,11 @@ def probe(
 
 
 def parameters_of(part: str, parameters: Parameters) -> Parameters:
-    """A part's parameters by their own names, of those named `<part>_<parameter>`."""
+    """The parameters of one part, with the prefix `<part>_` removed from their names."""
     prefix = f"{part}_"
     return {name.removeprefix(prefix): value for name, value in parameters.items() if name.startswith(prefix)}
 
 
 def all_known(counts: Sequence[int | None]) -> list[int] | None:
-    """The counts, or None if one of them is not known."""
+    """The counts, or None if any is unknown."""
     return None if any(n is None for n in counts) else [n for n in counts if n is not None]

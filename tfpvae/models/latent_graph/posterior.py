@@ -28,12 +28,12 @@ from tfpvae.models.latent_graph.split_at_data import FEATURES, split_at_data
 
 
 class AncestralPosterior(DistributionLayer):
-    """q(z given x) of several latents: a layer from x to an `Ancestral` distribution over z.
+    """The posterior q(z given x) of several latents: a layer from x to an `Ancestral` distribution over z.
 
-    Its parameters are those of each part, by the names `<part>_<parameter>`. A part that conditions on others has those
-    at the others' means: they are for whoever looks at them, and are computed when they are asked for. A draw runs the
-    part's network again. If a network takes x beside other parts, what x alone decides is computed once, and is a
-    parameter too: `x_features_<part>`.
+    Its parameters are those of all parts, named `<part>_<parameter>`. If a part conditions on others, its parameters
+    are those at the others' means. They are for inspection and computed on demand; a draw runs the part's network
+    again. If a network takes x and other parts, the features that depend on x alone are computed once. They are
+    parameters too: `x_features_<part>`.
 
     Args:
         conditionals: the parts' networks, in any order.
@@ -41,13 +41,13 @@ class AncestralPosterior(DistributionLayer):
         event_shape: the shape of one x.
 
     Raises:
-        ModelError: they condition on each other in a circle.
+        ModelError: the networks form a cycle.
     """
 
     def __init__(
         self, conditionals: Sequence[Conditional], parts: Sequence[Part], event_shape: tuple[int, ...]
     ) -> None:
-        # The networks cast what they see themselves.
+        # The networks cast their inputs themselves.
         super().__init__(autocast=False)
         self.parts = Untracked(tuple(parts))
         ordered = in_order(conditionals)
@@ -55,13 +55,13 @@ class AncestralPosterior(DistributionLayer):
         self.data_shape = event_shape
         probed = probe(ordered, parts, {DATA: event_shape})
         self.reparameterized = all(rv.reparameterization_type == tfd.FULLY_REPARAMETERIZED for rv in probed.values())
-        # The layers at the networks' ends, which belong to the networks.
+        # The last layers of the networks. The networks own them.
         self.layers_at_end = Untracked({name: rv.layer for name, rv in probed.items()})
         self.named = all(rv.layer is not None and rv.named_parameters is not None for rv in probed.values())
-        # The networks that take x beside other parts come in two: what x alone decides, and the rest.
-        both = {c.name: split_at_data(c) for c in ordered if DATA in c.parents and not c.of_data_alone}
-        self.of_data = Untracked([of_data for of_data, _ in both.values()])
-        self.conditionals = Untracked([both[c.name][1] if c.name in both else c for c in ordered])
+        # Networks of x and other parts are split in two: the features of x alone, and the rest.
+        halves = {c.name: split_at_data(c) for c in ordered if DATA in c.parents and not c.of_data_alone}
+        self.of_data = Untracked([of_data for of_data, _ in halves.values()])
+        self.conditionals = Untracked([halves[c.name][1] if c.name in halves else c for c in ordered])
         self.has_mean = _has_mean(probed)
         self.build((None, *event_shape))
 
@@ -78,7 +78,7 @@ class AncestralPosterior(DistributionLayer):
         return self._parameters(*self._once(inputs))
 
     def _once(self, x: tf.Tensor, training: bool = False) -> tuple[dict[str, DistributionTensor], dict[str, tf.Tensor]]:
-        """What is computed once for each x: the parts that condition on it alone, and its features for the others."""
+        """Computes once per x the distributions that depend on x alone, and the features of x for the other parts."""
         roots = {c.name: c({DATA: x}, training) for c in self._roots()}
         features: dict[str, tf.Tensor] = {}
         for c in self.of_data.value:
@@ -112,7 +112,7 @@ class AncestralPosterior(DistributionLayer):
         return self._joint(roots, _features(parameters), next(iter(parameters.values())))
 
     def mean(self, parameters: Parameters) -> tf.Tensor:
-        """Each part's mean at the means of the parts that it is given, `[B, D]`.
+        """The mean of each part at the means of its parents, `[B, D]`.
 
         Raises:
             NotImplementedError: a part has no mean in closed form.
@@ -140,7 +140,7 @@ class AncestralPosterior(DistributionLayer):
         return join(rows, parts)
 
     def _counts(self) -> list[int] | None:
-        """How many uniforms each part takes, in the order of the parts."""
+        """The number of uniforms that each part takes, in the order of the parts."""
         layers = self.layers_at_end.value
         return all_known([None if layers[p.name] is None else layers[p.name].num_uniforms for p in self.parts.value])
 
@@ -154,7 +154,7 @@ class AncestralPosterior(DistributionLayer):
         batch: tf.Tensor,
         training: bool = False,
     ) -> Ancestral:
-        # In the order of the conditionals, with the roots' distributions as they are.
+        # In the order of the conditionals. Distributions of roots are already computed.
         factors: dict[str, Factor] = {
             c.name: unwrap(roots[c.name]) if c.name in roots else factor(c, training) for c in self.conditionals.value
         }
@@ -162,7 +162,7 @@ class AncestralPosterior(DistributionLayer):
 
 
 def _features(parameters: Parameters) -> dict[str, tf.Tensor]:
-    """What x alone decides of the parts that take it beside others."""
+    """The features of x alone, for the parts that take x and other parts."""
     return {name: value for name, value in parameters.items() if name.startswith(FEATURES)}
 
 

@@ -24,15 +24,15 @@ from tfpvae.priors import Prior
 
 
 class AncestralPrior(Prior):
-    """p(z) of several latents: a prior of the top one, and networks for the others.
+    """The prior p(z) of several latents: a prior for the top part, and networks for the others.
 
     Args:
-        top: the prior of the first part, over its values as a vector.
-        conditionals: the other parts' networks, in any order.
+        top: the prior of the first part, over its flattened values.
+        conditionals: the networks of the other parts, in any order.
         parts: in their order within z.
 
     Raises:
-        ModelError: the top prior has another dimension, or a network makes a distribution over another event.
+        ModelError: the dimension of the top prior or the event shape of a network's distribution is wrong.
     """
 
     closed_form_kl = False
@@ -78,6 +78,6 @@ class AncestralPrior(Prior):
         return join(rows, parts)
 
     def _counts(self) -> list[int] | None:
-        """How many uniforms each part takes, in the order of the parts."""
+        """The number of uniforms that each part takes, in the order of the parts."""
         layers = [self.layers_at_end.value[part.name] for part in self.parts.value[1:]]
         return all_known([self.top.num_uniforms, *(None if layer is None else layer.num_uniforms for layer in layers)])

@@ -1,4 +1,4 @@
-"""A network of x and latents as two networks, so that what x alone decides is computed once for many draws."""
+"""Splits a network of x and latents in two, so that the features of x alone are computed once for many draws."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tfpvae._compat.keras import Place, model_of_part
 from tfpvae.models.latent_graph.parts import DATA, Conditional
 
 FEATURES: Final = "x_features_"
-"""The beginning of the names of what x alone decides, `x_features_<part>`."""
+"""The prefix of the names of features that depend on x alone, `x_features_<part>`."""
 
 
 def split_at_data(conditional: Conditional) -> tuple[Conditional, Conditional]:
-    """A network of x and other parts as two: what x alone decides, once for each x, and the rest, once for each draw.
+    """Splits a network of x and other parts into one that runs once per x and one that runs once per draw.
 
     Returns:
-        A network from x to a list of tensors, and the conditional that takes these by the names `x_features_<part>`
-        (`x_features_<part>_2` and so on) beside the other parts.
+        A network from x to a list of features, and a conditional that takes the features and the other parts. The
+        features are named `x_features_<part>`, `x_features_<part>_2` and so on.
     """
     network, name = conditional.network, f"{FEATURES}{conditional.name}"
     needs_others: dict[int, bool] = {}
