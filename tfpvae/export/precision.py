@@ -1,4 +1,4 @@
-"""Times the signatures, and writes them in float16 and int8 too where that is worth it."""
+"""Times signatures, and also writes them in float16 and int8 if that is worthwhile."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tfpvae.manifest import Gap, Reduced, Timing
 from tfpvae.signatures import CONDITION, Run
 
 REDUCIBLE: Final = ("decode", "sample_mean")
-"""The signatures that are timed and written in float16 and int8: means, of which a rounding is no other sample."""
+"""Signatures to time and write in float16 and int8. They return means: rounding a draw could give another sample."""
 
 WORTH: Final = 1.1
-"""How many times faster than float32 a lower precision is, for some number of rows, to be kept."""
+"""The least speed-up over float32, for some number of rows, at which a lower precision is kept."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,22 @@ def reduce(
     runs: Mapping[str, Run],
     holders: Sequence[Target],
 ) -> tuple[list[Reduced], list[Timing]]:
-    """Times a signature in every target, writes it in lower precision, and drops what is not worth it.
+    """Times a signature in every target, writes it in lower precisions, and drops those that are not worthwhile.
 
     Args:
         task: the export.
         name: the signature.
-        latents: the signature that draws latents, where the model has one.
-        examples: what the model itself answers, as in the parity check.
-        runs: what runs the signature in float32, by its name.
-        holders: the targets that hold it.
+        latents: the signature that draws latents; None if the model has none.
+        examples: inputs with the model's own outputs, as in the parity check.
+        runs: the functions that run the signature in float32, by runtime.
+        holders: the targets that contain the signature.
 
     Returns:
-        Each precision that was tried, kept or dropped, and the times of all that was kept.
+        Every precision that was tried, kept or dropped, and the timings of those that were kept.
 
     Raises:
-        ExportError: what the profile asks for "always" cannot be written, or is further from Keras than it allows.
+        ExportError: a precision that the profile sets to "always" cannot be written, or differs from Keras by more than
+            the tolerance.
     """
     endpoint, directory, profile, progress = task.endpoints[name], task.directory, task.profile, task.progress
     calibration, held_out = (_prior_inputs(endpoint, latents, first) for first in (0, max(ROWS)))
@@ -75,7 +76,7 @@ def reduce(
             elif written is not None:
                 attempts.append(written)
     timed = {(runtime, "float32"): run for runtime, run in runs.items()}
-    timed |= {(each.target.runtime, each.precision): each.run for each in attempts}
+    timed |= {(attempt.target.runtime, attempt.precision): attempt.run for attempt in attempts}
     timings: list[Timing] = []
     if len(timed) > 1:
         progress(f"timing {name}")
@@ -99,7 +100,7 @@ def _write(
     inputs: Mapping[str, np.ndarray],
     progress: Callable[[str], None],
 ) -> _Attempt | Reduced | None:
-    """What was written, or why it could not be; None where there is nothing to reduce."""
+    """What was written, or why writing failed; None if there is nothing to reduce."""
     path = target.reduced_file(directory, name, precision)
     try:
         method = target.write_reduced(directory, name, precision, inputs)
@@ -115,13 +116,13 @@ def _write(
 
 def _report_dropped(reduced: list[Reduced], holders: Sequence[Target], task: Task) -> None:
     by_name = {target.name: target for target in holders}
-    for each in reduced:
-        if each.dropped is None:
+    for result in reduced:
+        if result.dropped is None:
             continue
-        file = by_name[each.target].reduced_file(task.directory, each.signature, each.precision).name
-        if getattr(task.profile, each.precision) == "always":
-            raise ExportError(f"{file} was asked for, and cannot be kept: {each.dropped}. Nothing was published.")
-        task.progress(f"dropped {file}: {each.dropped}")
+        file = by_name[result.target].reduced_file(task.directory, result.signature, result.precision).name
+        if getattr(task.profile, result.precision) == "always":
+            raise ExportError(f"{file} was asked for, and cannot be kept: {result.dropped}. Nothing was published.")
+        task.progress(f"dropped {file}: {result.dropped}")
 
 
 def _judged(
@@ -130,13 +131,13 @@ def _judged(
     name, precision, runtime = examples[0].endpoint.signature.name, attempt.precision, attempt.target.runtime
     tolerance: float = getattr(profile, f"{precision}_tolerance")
     gaps: list[Gap] = []
-    for each in examples:
-        (output, expected), (got,) = *each.expected.items(), attempt.run(name, each.inputs).values()
-        gaps.append(gap_of(each.endpoint, runtime, output, expected, got, tolerance))
-        mean = float(np.abs(expected.astype(np.float64) - got).mean())  # The last example is the prior's.
+    for case in examples:
+        (output, expected), (got,) = *case.expected.items(), attempt.run(name, case.inputs).values()
+        gaps.append(gap_of(case.endpoint, runtime, output, expected, got, tolerance))
+        mean = float(np.abs(expected.astype(np.float64) - got).mean())  # The last example is of draws of the prior.
     finite = all(math.isfinite(gap.difference) for gap in gaps)
     worst = max(gaps, key=lambda gap: gap.difference / gap.allowed if math.isfinite(gap.difference) else math.inf)
-    times = {(each.rows, each.precision): each.microseconds for each in timings if each.runtime == runtime}
+    times = {(t.rows, t.precision): t.microseconds for t in timings if t.runtime == runtime}
     speeds = {rows: times[rows, "float32"] / times[rows, precision] for rows in ROWS}
     rows = max(speeds, key=lambda rows: speeds[rows])
     dropped = None
@@ -152,7 +153,7 @@ def _judged(
         name,
         precision,
         attempt.method,
-        difference=max(gap.difference for gap in gaps) if finite else None,  # JSON has no other numbers.
+        difference=max(gap.difference for gap in gaps) if finite else None,  # JSON has finite numbers only.
         mean_difference=mean if finite else None,
         tolerance=tolerance,
         kilobytes=attempt.target.reduced_file(directory, name, precision).stat().st_size // 1000,
@@ -164,7 +165,7 @@ def _judged(
 
 
 def _prior_inputs(endpoint: Endpoint, latents: Endpoint | None, first: int) -> dict[str, np.ndarray]:
-    """As many rows as are timed at most: seeds from `first` on, their latents, labels in turn."""
+    """Inputs with `max(ROWS)` rows: seeds from `first` on, the latents that they draw, and all labels in turn."""
     rows = max(ROWS)
     inputs = example_inputs(endpoint, rows, seed=first)
     seeds = np.arange(first, first + rows)

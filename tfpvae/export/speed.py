@@ -1,4 +1,4 @@
-"""How long calls take, and which runtime is the fastest for a number of rows."""
+"""Times calls, and picks the fastest runtime for each number of rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfpvae.signatures import Run
 ROWS: Final = (1, 16, 256)
 """The numbers of rows that are timed."""
 SECONDS: Final = 0.05
-"""How long each is timed."""
+"""Seconds of timing per call."""
 
 _FEWEST_CALLS: Final = 3
 _TURN: Final = 0.01
@@ -26,14 +26,14 @@ K = TypeVar("K", bound=Hashable)
 
 
 def medians(calls: Mapping[K, Callable[[], object]], seconds: float) -> dict[K, float]:
-    """The median seconds of one call of each.
+    """The median duration of each call, in seconds.
 
-    They take turns, so that other work of the machine slows all of them equally. Each turn is many calls, so that the
-    threads of one runtime have come to rest while another is timed.
+    The calls take turns, so that other load on the machine slows all of them equally. Each turn has many calls, so that
+    the threads of one runtime are idle while another is timed.
 
     Args:
-        calls: by any key.
-        seconds: how long each is timed, in all; each is called three times at least.
+        calls: the functions to time, by any key.
+        seconds: the total time per function. Each is called at least three times.
     """
     times: dict[K, list[float]] = {key: [] for key in calls}
     for call in calls.values():
@@ -52,13 +52,13 @@ def medians(calls: Mapping[K, Callable[[], object]], seconds: float) -> dict[K, 
 def time_runs(
     runs: Mapping[tuple[str, str], Run], signature: str, inputs: Mapping[str, np.ndarray], seconds: float = SECONDS
 ) -> list[Timing]:
-    """How long a signature takes in several runtimes, for each of `ROWS`.
+    """Times a signature in several runtimes for each number of rows in `ROWS`.
 
     Args:
-        runs: by runtime and precision.
+        runs: the functions that run it, by runtime and precision.
         signature: its name.
-        inputs: by name, with as many rows as the largest of `ROWS` at least.
-        seconds: how long each is timed.
+        inputs: its inputs by name, with at least `max(ROWS)` rows.
+        seconds: the total time per runtime and number of rows.
     """
     timings = []
     for rows in ROWS:
@@ -76,11 +76,11 @@ def _call(run: Run, signature: str, inputs: dict[str, np.ndarray]) -> Callable[[
 def recommend(
     timings: Iterable[Timing], differences: Mapping[tuple[str, str, str], float]
 ) -> tuple[Recommendation, ...]:
-    """The fastest for each signature and number of rows.
+    """The fastest runtime and precision for each signature and number of rows.
 
     Args:
-        timings: of what was kept.
-        differences: from Keras, by signature, runtime and precision.
+        timings: the timings of everything that was kept.
+        differences: the differences from Keras, by signature, runtime and precision.
     """
     fastest: dict[tuple[str, int], Timing] = {}
     for timing in timings:

@@ -1,4 +1,4 @@
-"""The graph of a SavedModel, read from its file and not run."""
+"""Reads the graph of a SavedModel from its file, without running it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CALLS: Final = {
     "Case": 1,
     "StatelessCase": 1,
 }
-"""Operators that hand their inputs on to the functions that they call, and how many they keep for themselves."""
+"""Operators that pass inputs to the functions they call, with the number of leading inputs that they do not pass."""
 
 _VARIABLES: Final = ("VarHandleOp", "VariableV2", "Variable")
 _ASSIGN: Final = ("AssignVariableOp", "Assign")
@@ -48,13 +48,13 @@ _CHANGE: Final = (
     "RngReadAndSkip",
     "Stateful",
 )
-"""The first letters of operators that both read a variable and change it."""
+"""Prefixes of the names of operators that both read and change a variable."""
 _NO_VALUE: Final = ("VarIsInitializedOp", "IsVariableInitialized", "DestroyResourceOp", "VariableShape")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A node, and the function whose body it stands in ("" for the graph itself)."""
+    """A node and the name of the function that contains it ("" for the graph itself)."""
 
     function: str
     node: Any
@@ -65,22 +65,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Access:
-    """The variables whose values are read, and those that are set: by name, or by argument where a function has them
-    from its caller."""
+    """The variables that are read and written: by name, or by argument index if the caller passes them."""
 
     read: frozenset[str | int] = frozenset()
     written: frozenset[str | int] = frozenset()
 
 
 class SavedGraph:
-    """The meta graph of a SavedModel that a server loads, the one with the tag "serve".
+    """The meta graph that a server loads from a SavedModel: the one with the tag "serve".
 
     Args:
         meta_graph: its `MetaGraphDef`.
 
     Attributes:
         signatures: the `SignatureDef`s by name, without the one that initialises the model.
-        assets: the names of the files in `assets/` that it needs.
+        assets: the names of the files that it needs in `assets/`.
         nodes: the nodes of the graph itself by name.
         functions: the functions of its library by name.
     """
@@ -98,7 +97,7 @@ class SavedGraph:
         """Reads `saved_model.pb`.
 
         Raises:
-            ExportError: there is none, it cannot be read, or it has no graph for a server.
+            ExportError: the file is missing, cannot be read, or has no graph for a server.
         """
         path = directory / SAVED_MODEL
         try:
@@ -114,7 +113,7 @@ class SavedGraph:
 
     @property
     def restore(self) -> tuple[str, ...]:
-        """The operator that restores the variables at load; none where there are no variables."""
+        """The operator that restores the variables at load; empty without variables."""
         name = self._meta_graph.saver_def.restore_op_name
         return (name,) if name else ()
 
@@ -137,11 +136,11 @@ class SavedGraph:
         return tuple(names)
 
     def lacks(self, tensors: Iterable[str]) -> list[str]:
-        """Those of the tensors, and of what they are computed from, whose nodes the graph does not have."""
+        """The names of nodes that these tensors need, directly or indirectly, and the graph lacks."""
         return sorted({name for name, node in self._walk(tensors) if node is None})
 
     def places(self, tensors: Iterable[str]) -> list[Place]:
-        """Every node that runs where these tensors are computed, in the graph and in the functions that it calls."""
+        """All nodes that run to compute these tensors, in the graph and in the functions that it calls."""
         places = [Place("", node) for _, node in self._walk(tensors) if node is not None]
         waiting = [name for place in places for name in self.called(place.node)]
         seen: set[str] = set()
@@ -155,7 +154,7 @@ class SavedGraph:
         return places
 
     def every_place(self) -> Iterator[Place]:
-        """Every node, whether anything needs it or not."""
+        """All nodes, used or not."""
         yield from (Place("", node) for node in self.nodes.values())
         for name, function in self.functions.items():
             yield from (Place(name, node) for node in function.node_def)
@@ -168,10 +167,10 @@ class SavedGraph:
         return called | ({node.op} & self.functions.keys())
 
     def compiled(self, tensors: Iterable[str]) -> Place | None:
-        """Where computing these tensors calls a function that XLA must compile; None where it does not.
+        """The first place where computing these tensors calls a function that XLA must compile, or None.
 
-        TensorFlow Serving refuses such functions unless it is started with a flag that allows them. TensorFlow in
-        Python compiles them instead.
+        TensorFlow Serving refuses such functions unless a flag allows them at start. TensorFlow in Python compiles
+        them instead.
         """
         compiled = {name for name, function in self.functions.items() if _must_compile(function)}
         if not compiled:
@@ -182,11 +181,11 @@ class SavedGraph:
         return next(calls, None)
 
     def access(self, tensors: Iterable[str]) -> Access:
-        """The variables that computing these tensors reads and sets, by the names that a session knows them by."""
+        """The variables that computing these tensors reads and writes, by their names in a session."""
         return self._access([node for _, node in self._walk(tensors) if node is not None], self.nodes, {})
 
     def strings(self, function: str, tensor: str) -> list[str] | None:
-        """The value of a constant list of texts; None where the tensor is no such constant."""
+        """The value of a constant list of strings; None if the tensor is not one."""
         nodes = self._body(function)
         node = nodes.get(_producer(tensor))
         if node is None or node.op != "Const":
@@ -230,7 +229,7 @@ class SavedGraph:
 
     def _access_of_function(self, name: str) -> Access:
         if name not in self._accesses:
-            self._accesses[name] = Access()  # A function that calls itself: what it does outside that call.
+            self._accesses[name] = Access()  # Ends the recursion of a function that calls itself.
             function = self.functions[name]
             arguments = {argument.name: index for index, argument in enumerate(function.signature.input_arg)}
             self._accesses[name] = self._access(function.node_def, self._body(name), arguments)
@@ -238,7 +237,7 @@ class SavedGraph:
 
 
 def _producer(tensor: str) -> str:
-    """The name of the node that a tensor comes from: of `name`, `name:0`, `name:output:0` and `^name`."""
+    """The name of the node that produces a tensor: `name`, `name:0`, `name:output:0` and `^name` give `name`."""
     return tensor.lstrip("^").partition(":")[0]
 
 
@@ -252,7 +251,7 @@ def _is_alias(node: Any) -> bool:
 
 
 def _variable(tensor: str, by_name: dict[str, Any], arguments: dict[str, int]) -> str | int | None:
-    """Which variable a tensor is the handle of; of a function's arguments, which one it may be."""
+    """The name of the variable whose handle the tensor is, or the index of the argument that holds it."""
     for _ in range(len(by_name) + 1):
         name = _producer(tensor)
         if name in arguments:

@@ -1,7 +1,6 @@
-"""Finds what would go wrong when a SavedModel is served, from its files and without running any of it.
+"""Finds problems that a SavedModel will have on a server, from its files and without running it.
 
-Facts about TensorFlow Serving are those of recorded answers of version 2.20: what fails over REST, what its batching
-takes, and which variables it restores.
+The rules on REST requests, batching and restored variables follow recorded answers of TensorFlow Serving 2.20.
 """
 
 from __future__ import annotations
@@ -26,43 +25,42 @@ class Severity(StrEnum):
     """How serious a finding is."""
 
     ERROR = "error"
-    """Requests fail, or something runs that must not: the version is refused."""
+    """Requests fail, or something forbidden runs. The version is refused."""
     WARNING = "warning"
-    """It works, but not with every way to call a signature."""
+    """The version works, but not with every way to call a signature."""
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong."""
+    """One problem."""
 
     severity: Severity
     rule: str
-    """The rule that it breaks, in a word: "scalar-input", "xla", ..."""
+    """The name of the rule that is broken: "scalar-input", "xla", ..."""
     signature: str | None
-    """The signature that has it; None where it concerns the whole version."""
+    """The signature with the problem; None if it concerns the whole version."""
     op: str | None
-    """The operator, input or output that it is about."""
+    """The operator, input or output with the problem."""
     text: str
-    """What is wrong."""
+    """The problem in words."""
     advice: str
-    """What to do about it."""
+    """How to fix it."""
 
 
 _BATCH_RULES: Final = ("scalar-input", "fixed-batch", "no-batch-axis", "unknown-rank", "no-inputs")
-"""The rules that a signature must keep to be batched by TensorFlow Serving. It must have no error either."""
+"""A signature that TensorFlow Serving can batch breaks none of these rules and has no error."""
 
 
 def lint(saved_model_dir: str | Path) -> list[Finding]:
-    """What is wrong with a SavedModel: its signatures, its operators, its variables.
+    """Checks the signatures, operators and variables of a SavedModel.
 
-    The graph is read, never run, and nothing is unpickled. Only the checkpoint is opened with TensorFlow, to see
-    whether every value in it can be read. Where the shapes say nothing (a first axis that is free but is not the
-    batch), neither does this.
+    The graph is never run, and nothing is unpickled. TensorFlow only opens the checkpoint, to check that every value
+    can be read. Problems that the shapes do not show, such as a free first axis that is not the batch, are not found.
 
     Args:
         saved_model_dir: the directory that holds `saved_model.pb`.
 
     Returns:
-        The findings, errors first; none for a SavedModel that can be served in every way.
+        The findings, errors first; empty if every way to serve the SavedModel works.
 
     Raises:
         ExportError: there is no SavedModel, or it cannot be read.
@@ -89,10 +87,10 @@ def _lint(graph: SavedGraph, directory: Path) -> list[Finding]:
 
 
 def batching(saved_model_dir: str | Path) -> dict[str, str | None]:
-    """Which signatures survive TensorFlow Serving's batching: by name, None or the reason why not.
+    """For each signature, by name: None if TensorFlow Serving can batch it, else the reason why not.
 
-    With `--enable_batching` the rows of several requests are run as one batch, and the outputs are cut into the
-    requests' rows again: each input and output must have the rows on its first axis.
+    With `--enable_batching`, the server runs the rows of several requests as one batch and splits the outputs again. So
+    the first axis of each input and output must be the rows.
 
     Args:
         saved_model_dir: the directory that holds `saved_model.pb`.
@@ -163,7 +161,7 @@ def _dtype_name(dtype: int) -> str:
 
 @dataclass(frozen=True)
 class _Kind:
-    """Operators that a signature must not have, all versions of each."""
+    """A kind of operator that a signature must not have, in all versions."""
 
     rule: str
     severity: Severity
@@ -226,7 +224,7 @@ def _of_kind(signature: str | None, kind: _Kind, places: Iterable[Place]) -> Ite
 
 
 def _prints(node: Any) -> bool:
-    """Whether it prints into a file."""
+    """Whether the node prints to a file."""
     return node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")
 
 
@@ -246,7 +244,7 @@ def _unknown(signature: str | None, graph: SavedGraph, places: Iterable[Place]) 
 def _grouped(
     severity: Severity, rule: str, signature: str | None, places: Iterable[Place], what: str, advice: str
 ) -> Iterator[Finding]:
-    """One finding for each operator, which names the first place where it stands."""
+    """One finding per operator, with the first place where it occurs."""
     by_op: dict[str, list[Place]] = {}
     for place in places:
         by_op.setdefault(place.node.op, []).append(place)
@@ -292,7 +290,7 @@ def _checkpoint_is_there(directory: Path) -> bool:
 
 def _checkpoint(graph: SavedGraph, directory: Path) -> Iterator[Finding]:
     if not _checkpoint_is_there(directory):
-        return  # Without one a server restores nothing, and signatures that read variables have been told so.
+        return  # Nothing is restored then; signatures that read variables already have a finding.
 
     def damaged(text: str) -> Finding:
         return Finding(Severity.ERROR, "checkpoint", None, "RestoreV2", text, "Export or copy it again.")
@@ -317,7 +315,7 @@ def _checkpoint(graph: SavedGraph, directory: Path) -> Iterator[Finding]:
         yield damaged(f"The variables' files lack values that are restored at load: {_some(lacking)}.")
 
 
-# What runs at load, and what nothing runs.
+# Nodes that run at load, and nodes that nothing runs.
 
 _RESTORING: Final = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
 _SAVING: Final = frozenset({"Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints"}) | _RESTORING
@@ -328,7 +326,7 @@ def _at_load(graph: SavedGraph) -> Iterator[Finding]:
     tensors = [*graph.restore, *graph.initialise]
     yield from _lacks(graph, None, tensors)
     places = graph.places(tensors)
-    # A vocabulary that the SavedModel brings along is read at load.
+    # Loading may read a vocabulary that is an asset of the SavedModel.
     allowed = _RESTORING | (_TABLES if graph.assets else frozenset())
     for kind in (_PYTHON, _FILES):
         for finding in _of_kind(None, kind, [place for place in places if place.node.op not in allowed]):
@@ -337,7 +335,7 @@ def _at_load(graph: SavedGraph) -> Iterator[Finding]:
 
 
 def _elsewhere(graph: SavedGraph, findings: list[Finding]) -> Iterator[Finding]:
-    """Python and files in what neither a signature nor loading runs, though Python programs could."""
+    """Finds Python and file operators that neither signatures nor loading run, but a Python program could."""
     known = {finding.op for finding in findings if finding.rule in (_PYTHON.rule, _FILES.rule)}
     saving = {str(place) for place in graph.places([*graph.save, *graph.restore]) if place.node.op in _SAVING}
     loading = {str(place) for place in graph.places(graph.initialise) if place.node.op in _TABLES}
@@ -364,6 +362,6 @@ def _assets(graph: SavedGraph, directory: Path) -> Iterator[Finding]:
 
 
 def _some(names: list[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first three names of a list, and the number of the others."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(map(repr, names[:3])) + more

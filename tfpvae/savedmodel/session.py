@@ -1,4 +1,4 @@
-"""Running SavedModels through TensorFlow's two loaders."""
+"""Runs SavedModels with TensorFlow's two loaders."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tfpvae.signatures import Run
 
 
 def open_session(directory: Path) -> tuple[tf.compat.v1.Session, Any]:
-    """Loads a SavedModel into a graph and a session of its own, as TensorFlow Serving does.
+    """Loads a SavedModel into its own graph and session, as TensorFlow Serving does.
 
-    The loader is that of TensorFlow 1. A SavedModel that `tf.saved_model.load` reads may fail here with "Could not find
-    variable ...", and then fails in TensorFlow Serving too.
+    This is the loader of TensorFlow 1. A SavedModel that `tf.saved_model.load` accepts may fail here with "Could not
+    find variable ...". It then fails in TensorFlow Serving too.
 
     Args:
-        directory: holds `saved_model.pb`.
+        directory: the directory with `saved_model.pb`.
 
     Returns:
         The session, which the caller closes, and the `MetaGraphDef`.
@@ -38,7 +38,7 @@ def open_session(directory: Path) -> tuple[tf.compat.v1.Session, Any]:
 
 @contextlib.contextmanager
 def run_v1(directory: Path) -> Iterator[Run]:
-    """Runs signatures as TensorFlow Serving does: variables that it would not restore fail here."""
+    """Runs signatures as TensorFlow Serving does. Variables that it would not restore raise an error."""
     session, meta_graph = open_session(directory)
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -58,13 +58,13 @@ def run_v2(directory: Path) -> Run:
         outputs = loaded.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
         return {key: tensor.numpy() for key, tensor in outputs.items()}
 
-    # The loaded object owns the variables. It lives as long as `run`, whose closure holds it.
+    # The closure of `run` keeps the loaded object alive, which owns the variables.
     return run
 
 
 @contextlib.contextmanager
 def _without_deprecation_notice() -> Iterator[None]:
-    """Keeps back TensorFlow's advice to load with `tf.saved_model.load` instead."""
+    """Suppresses TensorFlow's advice to use `tf.saved_model.load`."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,1 +1,1 @@
-"""The forms in which a version holds a model, one file a target."""
+"""The export targets, one module each."""

@@ -1,7 +1,7 @@
-"""What a target is: a form in which a version holds a model's signatures, and a runtime that runs it.
+"""The interface of export targets. A target is a file format for a model's signatures and a runtime for it.
 
-A target is one class in one file. What is registered here is written by `tfpvae.export_model` where the profile asks
-for it, compared with Keras, listed in the manifest, verified, described in the model card, and timed.
+Each target is one class in one file. If the profile asks for a registered target, `tfpvae.export_model` writes it,
+compares it with Keras, lists it in the manifest, verifies it, describes it in the model card, and times it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What a target is to write.
+    """The inputs of a target's `write`.
 
     Attributes:
         model: the model, whose weights the endpoints use.
@@ -50,17 +50,17 @@ class Task:
 
 
 class Target(ABC):
-    """A form in which a version holds signatures. Abstract: a target defines `write` and `open`.
+    """A format for the signatures of a version. Abstract: a target defines `write` and `open`.
 
     Attributes:
         name: its name in profiles and in the manifest.
-        runtime: what runs it, in words: "ONNX Runtime".
-        files: the file or the folder of a version directory that it writes, "decoder.tflite" or "onnx/".
-        errors: what its runtime raises where it cannot open or run something.
-        drops_differing: whether a signature that it computes otherwise than Keras, or cannot run, is left out. Where it
-            is false, such a signature stops the export.
-        own_section: whether the model card has a section for it, which `about` writes. Where it is false, the card's
-            examples of each signature show it, and say which signatures it lacks.
+        runtime: the name of its runtime: "ONNX Runtime".
+        files: the file or folder that it writes in the version directory: "decoder.tflite" or "onnx/".
+        errors: the exceptions of the runtime when it cannot open or run something.
+        drops_differing: whether a signature that differs from Keras or cannot run is left out. If False, such a
+            signature stops the export.
+        own_section: whether `about` writes a section of the model card for it. If False, the card's examples of each
+            signature show the target and say which signatures it lacks.
         precisions: the precisions below float32 that `write_reduced` can write.
     """
 
@@ -73,7 +73,7 @@ class Target(ABC):
     precisions: ClassVar[tuple[str, ...]] = ()
 
     def lacks(self, signature: Signature) -> str | None:
-        """Why a signature has no form in this target, in words; None where it may have one."""
+        """The reason why this target cannot hold a signature; None if it may."""
         return f"{signature.name} gives files, which {self.runtime} cannot write" if signature.gives_files else None
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Target(ABC):
         """Writes the signatures.
 
         Returns:
-            Why some of them could not be written, by name. All others have been written.
+            The reason for each signature that could not be written, by name. All others have been written.
         """
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Target(ABC):
             signatures: the names of the signatures that it holds.
 
         Returns:
-            A context that gives the ways to run it by name. The first is `runtime`, and is the one that is timed.
+            A context manager that yields functions to run it, by name. The first is `runtime`; it is the one timed.
         """
 
     def discard(self, directory: Path) -> None:
@@ -105,7 +105,7 @@ class Target(ABC):
             path.unlink(missing_ok=True)
 
     def about(self, manifest: Manifest) -> Iterator[str]:
-        """The lines of its section in the model card, with an empty line after every paragraph."""
+        """The lines of its section in the model card, with an empty line after each paragraph."""
         entry = manifest.targets[self.name]
         yield from (f"## {self.runtime}", "", *self.usage(manifest))
         if entry.left_out:
@@ -113,7 +113,7 @@ class Target(ABC):
             yield from (*table(("not in it", "because"), rows), "")
 
     def usage(self, manifest: Manifest) -> Iterator[str]:
-        """What that section says of how it is used, lines as of `about`."""
+        """The lines of that section on how to use it, formatted as in `about`."""
         held = ", ".join(f"`{name}`" for name in manifest.held(self.name))
         yield from (f"`{self.files}` holds {held}.", "")
 
@@ -135,7 +135,7 @@ class Target(ABC):
             inputs: typical rows of its inputs, by name.
 
         Returns:
-            How it was made, in a word; None where there is nothing that a lower precision would change.
+            The method, in a word; None if a lower precision would change nothing.
         """
         raise NotImplementedError
 
@@ -154,10 +154,10 @@ def register_target(target: Target) -> Target:
     """Makes a target known. A profile names it: `Profile(targets=("mine",))`.
 
     Args:
-        target: the target; another one of the same name is replaced, except tfpvae's own.
+        target: the target. It replaces a registered target of the same name.
 
     Raises:
-        ExportError: it is no target, or its name is one of tfpvae's.
+        ExportError: it is not a target, or has the name of a built-in one.
     """
     if not isinstance(target, Target):
         raise ExportError(f"target must be a tfpvae.export.Target. Received: {target!r}")
@@ -168,10 +168,10 @@ def register_target(target: Target) -> Target:
 
 
 def targets() -> tuple[Target, ...]:
-    """Every target: tfpvae's, then those that were registered.
+    """All targets: the built-in ones, then the registered ones.
 
     Raises:
-        MissingExtraError: a package that one of them writes with is not installed.
+        MissingExtraError: a package that a built-in target needs is not installed.
     """
     with explain_missing("tfpvae.export_model"):
         own = [importlib.import_module(f"tfpvae.export.targets.{name}").TARGET for name in BUILT_IN]
@@ -179,5 +179,5 @@ def targets() -> tuple[Target, ...]:
 
 
 def target_names() -> tuple[str, ...]:
-    """The names of `targets()`. Loads none of them."""
+    """The names of `targets()`, without loading them."""
     return (*BUILT_IN, *_REGISTERED)
