@@ -22,12 +22,12 @@ class Endpoint:
     """One signature of one model.
 
     Attributes:
-        signature: what it is.
+        signature: its description.
         function: takes the inputs by name, returns the outputs by name.
-        input_signature: the inputs' specs, in order, named; the batch is free.
-        discrete: whether its outputs are draws of whole numbers.
-        num_classes: how many labels y has, where it is a label.
-        support: what data x is, one of `tfpvae.supports`: elsewhere its density may be infinite.
+        input_signature: the named specs of the inputs, in order; the batch is free.
+        discrete: whether its outputs are draws of integers.
+        num_classes: the number of labels, if y is a label.
+        support: the support of x, one of `tfpvae.supports`. Outside it the density may be infinite.
     """
 
     signature: Signature
@@ -39,10 +39,10 @@ class Endpoint:
 
 
 def endpoints(model: DistributionModel) -> tuple[dict[str, Endpoint], dict[str, str]]:
-    """The signatures that a model can have, and why it lacks the others.
+    """The signatures that a model can have, and the reasons why it lacks others.
 
-    Each signature is computed once for a row of zeros. Its computing function raises `UnavailableError` where the model
-    cannot have it.
+    Each signature is computed once for a row of zeros. Its function raises `UnavailableError` if the model cannot have
+    it.
 
     Args:
         model: a built model.
@@ -51,7 +51,7 @@ def endpoints(model: DistributionModel) -> tuple[dict[str, Endpoint], dict[str, 
         The endpoints by name, in the order of `SIGNATURES`, and the reasons for the absent ones by name.
 
     Raises:
-        ExportError: it can have none.
+        ExportError: the model can have no signature.
     """
     has_latents = isinstance(model, LatentVariableModel)
     table = SIGNATURES if has_latents else OBSERVED_SIGNATURES
@@ -137,14 +137,14 @@ EDGE_SEEDS = (0, 1, -1, 2**63 - 1, -(2**63))
 
 
 def example_inputs(endpoint: Endpoint, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs to try an endpoint with: latents from N(0, I), data of its support, seeds with the int64 extremes.
+    """Inputs to test an endpoint: latents from N(0, I), data in its support, seeds with the int64 extremes.
 
-    Labels go one beyond the classes on either side.
+    Labels include one value below and one above the valid classes.
 
     Args:
         endpoint: the endpoint.
-        rows: B, the rows of each input.
-        seed: of the inputs themselves.
+        rows: B, the number of rows of each input.
+        seed: the seed for generating the inputs.
 
     Returns:
         The inputs by name.

@@ -104,7 +104,7 @@ def export_model(
     metrics: Mapping[str, float] | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Export:
-    """Writes a model as a version directory, and publishes it only if all of it computes what the model computes.
+    """Writes a model as a version directory, and publishes it only if all outputs agree with the model's.
 
     Args:
         model: a trained model.
@@ -172,7 +172,7 @@ def write_target(target: Target, task: Task, expected: list[Example], stack: Exi
     """Writes a target, and compares it with Keras until all that it holds agrees.
 
     Raises:
-        ExportError: it differs, and is no target that leaves out what differs.
+        ExportError: a signature differs, and the target does not leave out signatures that differ.
     """
     left_out: dict[str, str] = {}
     for name, endpoint in task.endpoints.items():

@@ -1,4 +1,4 @@
-"""Whether what was written computes what the model computes."""
+"""Compares the outputs of exported files with those of the model."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tfpvae.signatures import Run
 
 BATCH_SIZES: Final = (1, 2, 33)
 FLIPS: Final = 1e-5
-"""Of discrete draws, the share that may differ: a probability that rounds differently flips a draw next to it."""
+"""The share of discrete draws that may differ, because a rounded probability can flip a draw close to it."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Inputs of an endpoint, and what the model itself answers to them.
+    """Inputs of an endpoint and the model's own outputs for them.
 
     Attributes:
         endpoint: the endpoint.
-        inputs: by name.
+        inputs: the inputs by name.
         expected: the outputs by name, computed eagerly.
     """
 
@@ -46,18 +46,18 @@ def examples(endpoints: Iterable[Endpoint]) -> list[Example]:
 
 
 def examples_of(answered: Iterable[Example], names: Collection[str]) -> list[Example]:
-    """Those of the signatures with these names."""
+    """The examples of the signatures with these names."""
     return [example for example in answered if example.endpoint.signature.name in names]
 
 
 def example(endpoint: Endpoint, inputs: dict[str, np.ndarray]) -> Example:
-    """What the model itself answers to these inputs."""
+    """The model's own outputs for these inputs, as an example."""
     outputs = endpoint.function(**{k: tf.constant(v) for k, v in inputs.items()})
     return Example(endpoint, inputs, {k: v.numpy() for k, v in outputs.items()})
 
 
 def check_parity(examples: Iterable[Example], runtime: str, run: Run, tolerance: float) -> list[Gap]:
-    """Compares a runtime's answers with the model's own, as `compare` does.
+    """Compares a runtime's outputs with the model's, as `compare` does.
 
     Returns:
         The largest gap of each output.

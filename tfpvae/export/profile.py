@@ -24,17 +24,16 @@ class Profile:
         saved_model: whether to write a SavedModel, for TensorFlow Serving.
         onnx: whether to write ONNX graphs, for ONNX Runtime and the browser.
         litert: whether to write decoder.tflite, for LiteRT.
-        targets: the names of further targets to write, which `tfpvae.export.register_target` made known.
+        targets: the names of further targets to write, registered with `tfpvae.export.register_target`.
         warmup: whether to write requests that TensorFlow Serving answers while it loads the SavedModel; where there is
             none, nothing is written.
         model_card: whether to write MODEL_CARD.md.
-        samples: whether to draw samples.png, of models of images.
-        tolerance: the largest difference from Keras that is published, relative to the larger of 1 and the largest
-            output.
-        float16, int8: whether to write `decode` and `sample_mean` in lower precision beside float32: "if-faster" than
-            float32 on this machine, "always" or "never".
-        float16_tolerance, int8_tolerance: the largest difference from Keras that those are kept with, relative as
-            `tolerance` is.
+        samples: whether to draw samples.png, for models of images.
+        tolerance: the largest allowed difference from Keras, relative to the larger of 1 and the largest output.
+        float16, int8: whether to also write `decode` and `sample_mean` in lower precision: "if-faster" than float32 on
+            this machine, "always" or "never".
+        float16_tolerance, int8_tolerance: the largest allowed difference of these from Keras, relative like
+            `tolerance`.
     """
 
     saved_model: bool = True

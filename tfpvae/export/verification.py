@@ -1,4 +1,4 @@
-"""Whether a version is still what was exported, and can be served."""
+"""Checks that a version is unchanged since its export and can be served."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Verification:
 
     @property
     def refused(self) -> bool:
-        """Whether it must not be served."""
+        """Whether the version must not be served."""
         return bool(self.errors)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings for which it is refused."""
+        """The findings that make the version refused."""
         return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
 
     def grouped(self) -> list[tuple[Finding, tuple[str, ...]]]:
@@ -63,7 +63,7 @@ class Verification:
         return [(finding, tuple(names)) for finding, names in signatures.items()]
 
     def to_json(self) -> dict[str, Any]:
-        """The same as `json` can write it."""
+        """The outcome in a form that `json` can write."""
         return {
             "path": str(self.path),
             "written_by": self.written_by,

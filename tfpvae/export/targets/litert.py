@@ -28,13 +28,13 @@ LITERT: Final = "decoder.tflite"
 """The file of a version directory that this module writes."""
 
 LITERT_ERRORS: Final = (ValueError, RuntimeError)
-"""What LiteRT raises of a file that it cannot open or run."""
+"""The exceptions of LiteRT for a file that it cannot open or run."""
 
 
 class LiteRt(Target):
-    """One file that holds all signatures that have a form there, with a free batch, and the weights once.
+    """One file with all signatures that LiteRT supports, with a free batch and a single copy of the weights.
 
-    LiteRT computes some densities otherwise than TensorFlow does: such signatures are left out.
+    LiteRT computes some densities differently from TensorFlow. Such signatures are left out.
     """
 
     name = "litert"
@@ -86,14 +86,14 @@ def convert(model: keras.Model, endpoints: Mapping[str, Endpoint]) -> tuple[byte
         endpoints: by name.
 
     Returns:
-        The file, None where no signature has a form; and why the converter refused some of them, by name.
+        The file, or None if no signature can be converted, and the reasons for refused signatures, by name.
     """
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(model, {name: _by_halves(endpoint) for name, endpoint in endpoints.items()}, Path(folder))
         converted, why = _convert(folder, list(endpoints))
         if converted is not None:
             return converted, {}
-        # The converter takes all of them or none: those that it refuses are found one by one.
+        # The converter takes all signatures or none, so each is tried alone to find those it refuses.
         refused = {}
         for name in endpoints:
             alone, reason = _convert(folder, [name]) if len(endpoints) > 1 else (None, why)
@@ -105,7 +105,7 @@ def convert(model: keras.Model, endpoints: Mapping[str, Endpoint]) -> tuple[byte
 
 
 def _by_halves(endpoint: Endpoint) -> Endpoint:
-    """The same with seeds as `tfpvae.random.tensorflow` takes them for LiteRT."""
+    """The same endpoint with seeds split into int32 halves, as LiteRT needs them; see `tfpvae.random.tensorflow`."""
     names = [spec.name for spec in endpoint.input_signature]
 
     def function(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -118,10 +118,10 @@ def _by_halves(endpoint: Endpoint) -> Endpoint:
 
 
 def _convert(folder: str, names: list[str]) -> tuple[bytes | None, str]:
-    """The file, or None and why the converter refuses these signatures.
+    """The file, or None and the reason why the converter refuses these signatures.
 
-    Operators that LiteRT lacks are let through as TensorFlow's own, named "Flex...", and are found afterwards: asked to
-    refuse them, the converter writes a page for each to the process's standard error.
+    The converter may use TensorFlow's operators, named "Flex...", for those that LiteRT lacks; they are detected
+    afterwards. If it had to refuse them, it would write a page for each to standard error.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
@@ -137,7 +137,7 @@ def _convert(folder: str, names: list[str]) -> tuple[bytes | None, str]:
 
 
 def run_litert(path: Path, threads: int | None = None) -> Run:
-    """Runs the signatures that a file holds, on this many threads, None for LiteRT's own choice."""
+    """Runs the signatures in a file on `threads` threads; None lets LiteRT choose."""
 
     @functools.cache
     def interpreter() -> Any:
@@ -154,7 +154,7 @@ def run_litert(path: Path, threads: int | None = None) -> Run:
 
 
 def _interpreter(path: Path, threads: int | None) -> Any:
-    """LiteRT's own interpreter where it is installed, else the same one within TensorFlow, which is to go one day."""
+    """LiteRT's own interpreter if installed, else the copy in TensorFlow, which will be removed one day."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:

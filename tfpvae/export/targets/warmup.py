@@ -1,7 +1,7 @@
-"""Requests that TensorFlow Serving answers for itself while it loads a version, so that no client waits for the first.
+"""Warm-up requests, which TensorFlow Serving runs while it loads a version so that the first client need not wait.
 
-The file is a TFRecord of `PredictionLog` messages. Their package, tensorflow-serving-api, is no dependency: the few
-fields that a request needs are written down here, by the numbers of TensorFlow Serving's `prediction_log.proto`,
+The file is a TFRecord of `PredictionLog` messages. Their package, tensorflow-serving-api, is not a dependency: the few
+fields that a request needs are defined here, with the field numbers of TensorFlow Serving's `prediction_log.proto`,
 `predict.proto` and `model.proto`.
 """
 
@@ -24,16 +24,16 @@ WARMUP: Final = "assets.extra/tf_serving_warmup_requests"
 """The file of a version directory in which TensorFlow Serving looks for requests."""
 
 MOST_RECORDS: Final = 1000
-"""TensorFlow Serving refuses a version with more."""
+"""The most requests that TensorFlow Serving accepts in a version."""
 
 _PACKAGE: Final = "tensorflow.serving"
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
 def write_warmup(endpoints: Mapping[str, Endpoint], served_as: str, version_dir: Path) -> None:
-    """Writes one request for each signature of a SavedModel, `serving_default` among them.
+    """Writes one request for each signature of a SavedModel, including `serving_default`.
 
-    Each is one row of zeros: what takes long at a first request is not its rows.
+    Each has one row of zeros, because the time of a first request does not depend on its rows.
 
     Args:
         endpoints: the signatures by name.
