@@ -15,13 +15,11 @@ GOLDENS = Path(__file__).parent
     ("name", "kind"),
     [("hierarchical", "HierarchicalVAE"), ("two_stage", "TwoStageVAE"), ("density", "ConditionalDensity")],
 )
-def test_a_keras_file_answers_as_it_did_and_trains_on(name, kind):
-    import keras
-
+def test_a_keras_file_answers_as_it_did_and_trains_on(name, kind, load_keras_file):
     spec = importlib.util.spec_from_file_location("make_golden_models", GOLDENS / "make_models.py")
     make_models = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_models)
-    model = keras.models.load_model(GOLDENS / f"{name}.keras")
+    model = load_keras_file(GOLDENS / f"{name}.keras")
     assert type(model).__name__ == kind
     with np.load(GOLDENS / f"{name}.npz") as file:
         recorded = dict(file)
