@@ -45,10 +45,7 @@ def _hierarchical(network):
     import tfpvae
     from tfpvae import layers
 
-    def plain(inputs, size, last):
-        return keras.Sequential([keras.Input((inputs[0],)), keras.layers.Dense(size), last])
-
-    def named(inputs, size, last, name, network=network):
+    def named(inputs, size, last, name):
         inner = network(inputs, size, last)
         given = keras.Input((inputs[0],), name=name)
         return keras.Model(given, inner(given))
@@ -58,8 +55,7 @@ def _hierarchical(network):
             "z1": named([6], 6, layers.MultivariateNormalDiag(3), "x"),
             "z2": named([3], 4, layers.MultivariateNormalDiag(2), "z1"),
         },
-        # p(z1 given z2) belongs to the prior, which has no training mode.
-        conditionals={"z1": named([2], 6, layers.MultivariateNormalDiag(3), "z2", plain)},
+        conditionals={"z1": named([2], 6, layers.MultivariateNormalDiag(3), "z2")},
         decoder=named([3], 6, layers.IndependentBernoulli([6]), "z1"),
     )
 

@@ -55,9 +55,12 @@ class AncestralPrior(Prior):
         self.built = True
 
     def distribution(self) -> tfd.Distribution:
-        top = unwrap(self.top.distribution())
+        return self.distribution_given(None)
+
+    def distribution_given(self, y: tf.Tensor | None, training: bool = False) -> tfd.Distribution:
+        top = unwrap(self.top.distribution_given(y, training))
         factors: dict[str, Factor] = {self.parts.value[0].name: top}
-        factors |= {c.name: factor(c) for c in self.conditionals.value}
+        factors |= {c.name: factor(c, training) for c in self.conditionals.value}
         return Ancestral(self.parts.value, factors)
 
     @property
