@@ -93,6 +93,20 @@ def test_grey_values_have_no_bits(vae, digits):
     assert found.bits_per_dimension is None
 
 
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, "3"])
+@pytest.mark.parametrize(
+    "name", ["active_units", "kl_per_latent", "manifold_dimension", "measure", "rate_distortion", "frechet_distance"]
+)
+def test_batch_sizes_are_checked(linear_gaussian, name, batch_size):
+    from tfpvae import evaluate
+
+    first = (linear_gaussian.vae, linear_gaussian.x[:4])
+    if name == "frechet_distance":
+        first = (linear_gaussian.x[:4], linear_gaussian.x[:4], lambda x: x)
+    with pytest.raises(ModelError, match=r"batch_size must be an integer of at least 1\. Received: batch_size="):
+        getattr(evaluate, name)(*first, batch_size=batch_size)
+
+
 @pytest.mark.parametrize("samples", [-1, 1.5, True])
 def test_samples_are_checked(linear_gaussian, samples):
     from tfpvae.evaluate import measure

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpvae.checks import positive_integer
 from tfpvae.errors import DataError
 from tfpvae.evaluate.rows import BATCH_SIZE
 
@@ -64,7 +65,7 @@ def _features(data: Any, what: str, features: Callable[[np.ndarray], Any], batch
     if data.ndim == 0 or len(data) == 0:
         raise DataError(f"{what} must hold examples [N, ...]. Received: shape {list(data.shape)}")
     rows = []
-    for start in range(0, len(data), batch_size):
+    for start in range(0, len(data), positive_integer("batch_size", batch_size)):
         batch = data[start : start + batch_size]
         of_batch = np.asarray(features(batch), np.float64)
         if of_batch.ndim != 2 or len(of_batch) != len(batch):

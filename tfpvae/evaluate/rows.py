@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.batch import Batch, Latents
+from tfpvae.checks import positive_integer
 from tfpvae.layers.distribution_tensor import unwrap, wrap
 from tfpvae.models import LatentVariableModel, sampling
 from tfpvae.models.feeding import check_array
@@ -37,8 +38,12 @@ def mean_of(values: Any) -> Mean:
 
 
 def batches(data: Batch, vae: LatentVariableModel, batch_size: int) -> Iterator[tuple[slice, Batch]]:
-    """The batches of the data with their row slices; x is a tensor of the model's float type."""
-    for start in range(0, len(data.x), batch_size):
+    """The batches of the data with their row slices; x is a tensor of the model's float type.
+
+    Raises:
+        ModelError: `batch_size` is not an integer of at least 1.
+    """
+    for start in range(0, len(data.x), positive_integer("batch_size", batch_size)):
         rows = slice(start, min(start + batch_size, len(data.x)))
         x, y = data.rows(rows)
         yield rows, Batch(tf.cast(tf.constant(x), vae.variable_dtype), y)
@@ -109,4 +114,5 @@ def worth_of_latent(vae: LatentVariableModel, data: Batch, seed: Seeds = 0, batc
 
 def _compiled(function: Callable[..., Any], data: Batch, batch_size: int) -> Callable[..., Any]:
     """Compiles a function of batches to a graph if there are enough batches to repay the seconds of tracing."""
-    return tf.function(function, reduce_retracing=True) if len(data.x) > 8 * batch_size else function
+    many = len(data.x) > 8 * positive_integer("batch_size", batch_size)
+    return tf.function(function, reduce_retracing=True) if many else function
