@@ -3,7 +3,6 @@
 import inspect
 import itertools
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -321,7 +320,6 @@ def test_onnx(case):
     outputs, signature = outputs_of(case, model), export_signature(model)
     x, uniforms = export_inputs(case, model)
     expected = outputs(tf.constant(x), tf.constant(uniforms))
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     function = tf.function(outputs, input_signature=signature, autograph=False)
     graph, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=18)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -1,6 +1,5 @@
 """The posterior that a flow makes [KSJ+16]."""
 
-import logging
 
 import numpy as np
 import pytest
@@ -215,7 +214,6 @@ def test_onnx(layer, inputs):
         }
 
     signature = [tf.TensorSpec([None, SIZE], name="x"), tf.TensorSpec([None, 4], name="uniforms")]
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     function = tf.function(outputs, input_signature=signature, autograph=False)
     graph, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=18)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -146,6 +146,11 @@ class DistributionTensor(tfd.Distribution, TensorLike):
 
     @property
     def shape(self) -> tf.TensorShape:
+        # Keras asks every output of a layer, while it builds a model: a draw in a graph of its own costs 0.1 s.
+        if self._concrete_value is None and self._convert_to_tensor_fn is tfd.Distribution.sample:
+            shape = self.tensor_distribution.batch_shape + self.tensor_distribution.event_shape
+            if isinstance(shape, tf.TensorShape) and shape.rank is not None and None not in shape[1:]:
+                return shape
         return self._value().shape
 
     @property
