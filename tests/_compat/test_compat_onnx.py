@@ -56,6 +56,7 @@ def test_a_conversion_logs_nothing_and_leaves_the_environment_as_it_was(caplog):
         return tf.math.bessel_i0e(x)  # ONNX has no form of it.
 
     caplog.set_level(logging.WARNING, logger="tf2onnx")
+
     def messages():
         return [record.getMessage() for record in caplog.records if record.name.startswith("tf2onnx")]
 

@@ -1,6 +1,5 @@
 """The posterior that a flow makes [KSJ+16]."""
 
-
 import numpy as np
 import pytest
 
