@@ -72,7 +72,14 @@ TARGETS = {
         ("tests/models/test_vae.py", "tests/models/test_train_step.py", "tests/models/test_saving.py"),
     ),
     "feeding": Target(("tfpvae/models/feeding.py",), ("tests/models/test_feeding.py",)),
-    "networks": Target(("tfpvae/models/networks.py",), ("tests/models/test_networks.py",)),
+    "networks": Target(
+        ("tfpvae/models/networks.py",),
+        (
+            "tests/models/test_networks.py",
+            "tests/layers/test_data_of_likelihoods.py",
+            "tests/models/test_conditional.py",
+        ),
+    ),
     "conditional": Target(
         ("tfpvae/models/condition.py", "tfpvae/models/conditional.py"), ("tests/models/test_conditional.py",)
     ),

@@ -106,6 +106,45 @@ def test_a_gaussian_likelihood_and_a_correlated_posterior_are_drawn_by_seed(buil
     np.testing.assert_allclose(vae.score(x, seed=seeds)["log_likelihood"], expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_images_of_1_3_or_4_channels_have_pngs(channels, build_vae):
+    import keras
+    from PIL import Image
+
+    from tfpvae import layers
+    from tfpvae.errors import UnavailableError
+
+    shape = (2, 3, channels)
+    encoder = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(8), layers.MultivariateNormalDiag(4)]
+    decoder = [keras.Input((4,)), keras.layers.Dense(6 * channels), layers.IndependentBernoulli(shape)]
+    vae = build_vae(encoder=keras.Sequential(encoder), decoder=keras.Sequential(decoder))
+    if channels in (1, 3, 4):
+        (png,) = vae.sample_png(1, seed=0)
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        assert (Image.open(io.BytesIO(png)).size, Image.open(io.BytesIO(png)).mode) == ((3, 2), mode)
+    else:
+        with pytest.raises(UnavailableError, match="of 1, 3, 4 channels"):
+            vae.sample_png(1, seed=0)
+
+
+def test_what_a_bare_distribution_lacks_is_unavailable():
+    import tensorflow_probability as tfp
+
+    from tfpvae.errors import UnavailableError
+    from tfpvae.layers.distribution_tensor import wrap
+    from tfpvae.models import sampling
+
+    tfd = tfp.distributions
+    normal = wrap(tfd.Normal([1.0, 2.0], 1.0))
+    np.testing.assert_array_equal(sampling.mean(normal), [1.0, 2.0])
+    with pytest.raises(UnavailableError, match="no named parameters"):
+        sampling.parameters(normal)
+    # TFP gives NaN for the first one's mean, and has none for the second.
+    for without in (tfd.Cauchy([0.0], 1.0), tfd.LogitNormal([0.0], 1.0)):
+        with pytest.raises(UnavailableError, match="q has no finite mean"):
+            sampling.mean(wrap(without), "q")
+
+
 @pytest.mark.parametrize("kind", ["Independent", "MultivariateNormalDiag", "MultivariateNormalTriL"])
 def test_a_given_prior_is_drawn_from(kind, build_vae):
     import tensorflow_probability as tfp
