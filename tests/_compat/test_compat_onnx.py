@@ -68,3 +68,38 @@ def test_a_conversion_logs_nothing_and_leaves_the_environment_as_it_was(caplog):
     assert dict(os.environ) == environment
     tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=18)
     assert any("BesselI0e" in message for message in messages())
+
+
+def test_the_graph_is_not_copied_but_where_an_optimiser_fails(monkeypatch):
+    import tensorflow as tf
+    import tf2onnx.optimizer as of_tf2onnx
+
+    copies, failures = [], []
+    copy_of = of_tf2onnx.copy.deepcopy
+    counts = type("copy", (), {"deepcopy": staticmethod(lambda value: copies.append(type(value)) or copy_of(value))})
+    monkeypatch.setattr(of_tf2onnx, "copy", counts)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def function(x):
+        return x + 1.0
+
+    def convert():
+        return compat_tf2onnx.from_function(function, input_signature=function.input_signature, opset=18)
+
+    assert [node.op_type for node in convert().graph.node] == ["Add"]
+    assert tf2onnx_graph() not in copies
+
+    def fails(self, graph, iteration):
+        failures.append(iteration)
+        raise RuntimeError("an optimiser's own fault")
+
+    monkeypatch.setattr(of_tf2onnx.EinsumOptimizer, "optimize", fails)
+    assert [node.op_type for node in convert().graph.node] == ["Add"]
+    assert len(failures) >= 2
+    assert tf2onnx_graph() in copies
+
+
+def tf2onnx_graph():
+    from tf2onnx.graph import Graph
+
+    return Graph

@@ -11,6 +11,7 @@ from typing import Any
 from tf2onnx import utils
 
 _TENSORFLOW_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
 
 
 def from_function(function: Any, **options: Any) -> Any:
@@ -19,6 +20,10 @@ def from_function(function: Any, **options: Any) -> Any:
     tf2onnx sets TensorFlow's log level in the environment when its converter is imported. It logs the operators that
     it cannot convert, goes on all the same and raises nothing: whoever uses the graph finds them.
 
+    Unless its own switch is off, it copies the whole graph, weights included, before each of its optimisers, so that it
+    can go on without one that fails: a quarter of the time, and many times the memory of the weights. So it is off, and
+    on for the graph in which an optimiser fails.
+
     Args:
         function: the `tf.function`.
         **options: the arguments of `tf2onnx.convert.from_function`.
@@ -26,22 +31,28 @@ def from_function(function: Any, **options: Any) -> Any:
     Returns:
         The `onnx.ModelProto`.
     """
-    with _unchanged_environment(_TENSORFLOW_LOG_LEVEL), _without_log():
+    with _unchanged_environment(_TENSORFLOW_LOG_LEVEL, _CATCH_ERRORS), _without_log():
         from tf2onnx import convert
 
-        return convert.from_function(function, **options)[0]
+        os.environ[_CATCH_ERRORS] = "FALSE"
+        try:
+            return convert.from_function(function, **options)[0]
+        except Exception:
+            del os.environ[_CATCH_ERRORS]
+            return convert.from_function(function, **options)[0]
 
 
 @contextlib.contextmanager
-def _unchanged_environment(name: str) -> Iterator[None]:
-    value = os.environ.get(name)
+def _unchanged_environment(*names: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
