@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import json
 import re
 import subprocess
 import sys
@@ -143,13 +144,6 @@ def test_every_public_name_resolves():
         tfpvae.Vae  # noqa: B018
 
 
-def test_every_module_is_there_after_a_bare_import():
-    names = sorted({path.parts[0].removesuffix(".py") for path in modules()} - {"__init__", "__main__"})
-    finished = run(f"import tfpvae\nfor name in {names}: print(getattr(tfpvae, name).__name__)")
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.split() == [f"tfpvae.{name}" for name in names]
-
-
 def test_no_public_name_is_that_of_a_module_beside_it():
     """Importing such a module would put it in the place of the name."""
     import importlib
@@ -171,21 +165,6 @@ def test_every_name_in_a_packages_all_is_there(package):
     module = importlib.import_module(f"tfpvae.{package}")
     for name in module.__all__:
         assert getattr(module, name) is not None
-
-
-@pytest.mark.parametrize("package", ["export", "server", "training"])
-def test_a_lazy_package_names_and_finds_what_it_has(package):
-    code = f"""
-import tfpvae.{package} as package
-assert dir(package) == sorted(package.__all__), dir(package)
-for name in package.__all__:
-    value = getattr(package, name)
-    assert value is getattr(package, name) and value.__module__.startswith("tfpvae.{package}."), name
-    assert value.__name__ == name
-assert not hasattr(package, "nothing")
-"""
-    finished = run(code)
-    assert finished.returncode == 0, finished.stderr
 
 
 def test_the_version_is_the_distributions():
@@ -242,45 +221,6 @@ def test_any_other_missing_module_is_not_dressed_up():
     with pytest.raises(ModuleNotFoundError, match="no_such_module") as raised, explain_missing("x"):
         import no_such_module  # noqa: F401
     assert type(raised.value) is ModuleNotFoundError
-
-
-def test_the_stand_ins_are_the_classes_registered_with_keras():
-    """All classes that tfpvae registers, and no others, can be loaded after a bare `import tfpvae`."""
-    code = """
-import importlib, pathlib, sys
-import keras
-import tfpvae
-from tfpvae import _registry
-root = pathlib.Path(tfpvae.__file__).parent
-for path in sorted((root).rglob("*.py")):
-    name = ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
-    if "_data" not in path.parts and name.split(".")[1:2] not in (["server"], ["cli"], ["__main__"]):
-        importlib.import_module(name)
-import inspect
-registered = {
-    name for name, thing in keras.saving.get_custom_objects().items()
-    if name.startswith("tfpvae>") and (inspect.isclass(thing) or inspect.isfunction(thing))
-}
-named = {f"tfpvae>{name}" for name in _registry.registered_classes()}
-print(sorted(registered - named), sorted(named - registered))
-"""
-    finished = run(code)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.split("\n")[-2] == "[] []"
-
-
-def test_looking_for_keras_before_importing_it_keeps_the_stand_ins():
-    code = """
-import importlib.util, sys
-import tfpvae
-assert importlib.util.find_spec("keras") is not None and importlib.util.find_spec("keras") is not None
-import keras
-assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("tfpvae")]
-print("tfpvae>VAE" in keras.saving.get_custom_objects(), "tfpvae.models" in sys.modules)
-"""
-    finished = run(code)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.split() == ["True", "False"]
 
 
 def test_errors_are_one_tree():
@@ -380,32 +320,88 @@ def test_each_way_to_a_private_name_is_found(source):
     assert foreign_private_names(ast.parse(source)) != []
 
 
-def test_no_class_overrides_a_private_member_of_another_package():
-    """TFP aside: `_log_prob`, `_sample_n` and so on are what its documentation tells subclasses to define."""
-    code = """
-import importlib, inspect, pathlib
+# What a fresh process finds. TensorFlow takes seconds to import: one process answers all questions, in this order.
+
+FRESH = """
+import importlib, importlib.util, inspect, json, pathlib, sys
 import tfpvae
-root = pathlib.Path(tfpvae.__file__).parent
-for path in sorted(root.rglob("*.py")):
-    parts = path.relative_to(root.parent).with_suffix("").parts
-    if parts[1] in ("_data", "_compat", "__main__"):
-        continue
-    module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
-    for cls in vars(module).values():
-        if not inspect.isclass(cls) or cls.__module__ != module.__name__:
-            continue
-        for base in cls.__mro__[1:]:
-            if base.__module__.partition(".")[0] not in FOREIGN:
-                continue
-            for name in vars(cls).keys() & vars(base).keys():
-                if name.startswith("_") and not name.startswith("__") and name not in GENERATED:
-                    print(cls.__qualname__, base.__qualname__, name)
+
+answers = {}
+specs = [importlib.util.find_spec("keras") for _ in range(2)]
+import keras
+
+answers["keras was found"] = None not in specs
+answers["finders left"] = [str(f) for f in sys.meta_path if type(f).__module__.startswith("tfpvae")]
+answers["a model is registered"] = "tfpvae>VAE" in keras.saving.get_custom_objects()
+answers["models are loaded"] = "tfpvae.models" in sys.modules
+
+answers["modules"] = [getattr(tfpvae, name).__name__ for name in TOP]
+
+answers["lazy"] = []
+for package in (tfpvae.server, tfpvae.training, tfpvae.export):
+    if dir(package) != sorted(package.__all__) or hasattr(package, "nothing"):
+        answers["lazy"].append([package.__name__, dir(package)])
+    for name in package.__all__:
+        value = getattr(package, name)
+        is_its = value.__module__.startswith(package.__name__ + ".") and value.__name__ == name
+        if not is_its or value is not getattr(package, name):
+            answers["lazy"].append([package.__name__, name])
+
+modules = [importlib.import_module(name) for name in EVERY]
+is_ours = lambda thing: inspect.isclass(thing) or inspect.isfunction(thing)
+registered = {k for k, v in keras.saving.get_custom_objects().items() if k.startswith("tfpvae>") and is_ours(v)}
+stand_ins = {f"tfpvae>{name}" for name in tfpvae._registry.registered_classes()}
+answers["stand-ins"] = sorted(registered ^ stand_ins)
+
+answers["overrides"] = [
+    (cls.__qualname__, base.__qualname__, name)
+    for module in modules if not module.__name__.startswith("tfpvae._compat")
+    for cls in vars(module).values() if inspect.isclass(cls) and cls.__module__ == module.__name__
+    for base in cls.__mro__[1:] if base.__module__.partition(".")[0] in FOREIGN
+    for name in vars(cls).keys() & vars(base).keys()
+    if name.startswith("_") and not name.startswith("__") and name not in GENERATED
+]
+print(json.dumps(answers))
 """
-    # Written into each class by a metaclass: of abc, of TensorFlow, and of TFP's distributions.
-    generated = {"_abc_impl", "_tf_api_names", "_type_spec", "_convert_variables_to_tensors"}
-    code = code.replace("FOREIGN", repr(set(FOREIGN) - {"tensorflow_probability"})).replace(
-        "GENERATED", repr(generated)
-    )
-    finished = run(code)
+# Written into each class by a metaclass: of abc, of TensorFlow, and of TFP's distributions.
+GENERATED = {"_abc_impl", "_tf_api_names", "_type_spec", "_convert_variables_to_tensors"}
+TOP = sorted({path.parts[0].removesuffix(".py") for path in modules()} - {"__init__", "__main__"})
+
+
+@pytest.fixture(scope="module")
+def fresh() -> dict[str, object]:
+    every = [".".join(("tfpvae", *path.with_suffix("").parts)).removesuffix(".__init__") for path in modules()]
+    values = {
+        "TOP": TOP,
+        "EVERY": [name for name in every if name != "tfpvae.__main__"],
+        # TFP's documentation tells subclasses to define `_log_prob`, `_sample_n` and so on.
+        "FOREIGN": set(FOREIGN) - {"tensorflow_probability"},
+        "GENERATED": GENERATED,
+    }
+    finished = run("".join(f"{name} = {value!r}\n" for name, value in values.items()) + FRESH)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == ""
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def test_every_module_is_there_after_a_bare_import(fresh):
+    assert fresh["modules"] == [f"tfpvae.{name}" for name in TOP]
+
+
+def test_a_lazy_package_names_and_finds_what_it_has(fresh):
+    assert fresh["lazy"] == []
+
+
+def test_the_stand_ins_are_the_classes_registered_with_keras(fresh):
+    """All classes that tfpvae registers, and no others, can be loaded after a bare `import tfpvae`."""
+    assert fresh["stand-ins"] == []
+
+
+def test_looking_for_keras_before_importing_it_keeps_the_stand_ins(fresh):
+    assert fresh["keras was found"]
+    assert fresh["a model is registered"]
+    assert not fresh["models are loaded"]
+    assert fresh["finders left"] == []
+
+
+def test_no_class_overrides_a_private_member_of_another_package(fresh):
+    assert fresh["overrides"] == []

@@ -37,7 +37,7 @@ def from_function(function: Any, **options: Any) -> Any:
         os.environ[_CATCH_ERRORS] = "FALSE"
         try:
             return convert.from_function(function, **options)[0]
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever one of its optimisers raises; it goes on without that one.
             del os.environ[_CATCH_ERRORS]
             return convert.from_function(function, **options)[0]
 
