@@ -165,8 +165,18 @@ def test_good_data_is_taken_and_wrong_data_refused_before_training(case):
     assert np.isfinite(trial.model.fit(trial.x, trial.y, verbose=0).history["loss"][0])
 
 
+# A stream's kind and a likelihood's support have nothing to do with each other: every likelihood sees one kind, and
+# every kind sees every support.
+OF_EVERY_SUPPORT = (
+    "IndependentBernoulli", "IndependentBeta", "IndependentCategorical", "IndependentDiscretizedLogistic",
+    "IndependentGamma", "IndependentNormal", "IndependentPoisson", "OneHotCategorical",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("stream", STREAMS)
 def test_wrong_data_is_refused_in_whichever_batch_it_comes(case, stream):
+    if stream != "tf.data" and case.name not in OF_EVERY_SUPPORT:
+        return
     from tfpvae.errors import DataError
 
     trial = Trial(case)
