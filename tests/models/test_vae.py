@@ -424,3 +424,17 @@ class TestPredictStatistics:
     def test_an_unknown_one_is_named(self, vae, digits):
         with pytest.raises(ModelError, match="statistics must be some of mean, stddev"):
             vae.predict(digits.test[:2], statistics=("median",))
+
+    def test_statistics_of_one_call_are_no_other_calls(self, vae, digits):
+        from concurrent.futures import ThreadPoolExecutor
+
+        x = digits.test[:4]
+        wanted = [None, ("mean",), ("stddev", "mode"), None] * 3
+
+        def kind(statistics):
+            predicted = vae.predict(x, statistics=statistics, verbose=0)
+            return tuple(predicted) if isinstance(predicted, dict) else None
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(kind, wanted)) == wanted
+        assert isinstance(vae.predict_on_batch(x), np.ndarray)

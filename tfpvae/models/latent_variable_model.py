@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,12 +16,10 @@ from tfpvae.errors import ModelError
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap, wrap
 from tfpvae.models import condition, feeding, networks, sampling
 from tfpvae.models.distribution_model import DistributionModel
+from tfpvae.models.predicting import Predictors
 from tfpvae.objectives import BoundTerms, Elbo, Objective
 from tfpvae.priors import Prior, StandardNormal
 from tfpvae.random.seeds import Seeds
-
-_STATISTICS: Final = ("mean", "stddev", "variance", "mode", "entropy", "log_prob", "prob")
-"""What `predict` can give of p(x given z)."""
 
 _BY_USERS: Final = {"decode", "encode", "reconstruct", "sample", "sample_latent", "sample_mean", "sample_png", "score"}
 _FINAL: Final = _BY_USERS | {"call", "predict_step"}
@@ -92,7 +91,6 @@ class LatentVariableModel(DistributionModel):
     latent_parts: dict[str, int] | None = None
     takes_condition: bool = False
     _roles: tuple[str, str] = ("posterior", "likelihood")
-    _statistics: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -112,6 +110,7 @@ class LatentVariableModel(DistributionModel):
                 f"Received: objective={objective!r}"
             )
         self.objective = objective or Elbo()
+        self._predictors = Predictors()
         self.elbo_tracker = keras.metrics.Mean(name="elbo")
         self.kl_tracker = keras.metrics.Mean(name="kl")
 
@@ -306,25 +305,28 @@ class LatentVariableModel(DistributionModel):
             ModelError: an unknown statistic; y is missing, or the model takes none.
         """
         wanted = None if statistics is None else tuple([statistics] if isinstance(statistics, str) else statistics)
-        unknown = [name for name in wanted or () if name not in _STATISTICS]
+        unknown = [name for name in wanted or () if name not in sampling.STATISTICS]
         if unknown or wanted == ():
-            raise ModelError(f"statistics must be some of {', '.join(_STATISTICS)}. Received: {statistics!r}")
+            raise ModelError(f"statistics must be some of {', '.join(sampling.STATISTICS)}. Received: {statistics!r}")
         self._check_y(y, "call predict(x), not predict(x, y)")
         x, y = self._prepared(x, y, None, "x")
-        if wanted != self._statistics:
-            # What has been traced computes the statistics of an earlier call.
-            self._statistics, self.predict_function = wanted, None
+        data = x if y is None else Batch(x, y)
         with feeding.bad_batches_named():
-            return super().predict(x if y is None else Batch(x, y), *args, **kwargs)
+            if wanted is None:
+                return super().predict(data, *args, **kwargs)
+            step = functools.partial(self._statistics_step, wanted)
+            return self._predictors.get(wanted, self, step).predict(data, *args, **kwargs)
 
-    def predict_step(self, data: Any) -> Any:
+    def predict_step(self, data: Any) -> tf.Tensor:
         batch, _ = self._unpack(data)
-        if self._statistics is None:
-            return sampling.reconstruct(self, batch.inputs())["mean"]
-        z = sampling.center(wrap(self.posterior(batch)))
-        p_x = unwrap(self.likelihood(Latents(z, batch.y)))
-        of_x = {"log_prob", "prob"}
-        return {name: getattr(p_x, name)(*([batch.x] if name in of_x else [])) for name in self._statistics}
+        return sampling.reconstruct(self, batch.inputs())["mean"]
+
+    def _statistics_step(self, names: tuple[str, ...], data: Any) -> dict[str, tf.Tensor]:
+        return sampling.statistics(self, self._unpack(data)[0], names)
+
+    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+        super().compile(optimizer, **kwargs)
+        self._predictors.clear()
 
     # Checks of what a user gives.
 

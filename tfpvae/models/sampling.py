@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfpvae.batch import Batch, Latents
 from tfpvae.errors import ModelError, UnavailableError
-from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
+from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap, wrap
 from tfpvae.objectives import elbo_at
 from tfpvae.random.seeds import LATENT, OBSERVATION, POSTERIOR, Seeds, seeds_for
 from tfpvae.random.tensorflow import uniform
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PNG_CHANNELS: Final = (1, 3, 4)
 """The channels that a PNG can have: grey, RGB, RGBA."""
+
+STATISTICS: Final = ("mean", "stddev", "variance", "mode", "entropy", "log_prob", "prob")
+"""What `predict` can give of p(x given z): methods of `tfd.Distribution`."""
 
 Tensors: TypeAlias = Mapping[str, tf.Tensor]
 """A signature's inputs or outputs by name: "x", "z", "seed", "y"."""
@@ -196,6 +199,12 @@ def score(model: LatentVariableModel, inputs: Tensors) -> dict[str, tf.Tensor]:
     q = _posterior(model, inputs)
     terms = elbo_at(model, q.tensor_distribution, draw(q, inputs["seed"], POSTERIOR, "q(z given x)"), batch)
     return {"elbo": terms.elbo, "log_likelihood": terms.log_likelihood, "kl": terms.kl}
+
+
+def statistics(model: LatentVariableModel, batch: Batch, names: tuple[str, ...]) -> dict[str, tf.Tensor]:
+    """Statistics of p(x given z) at the center of q(z given x), by name; `log_prob` and `prob` are those of x."""
+    p_x = unwrap(model.likelihood(Latents(center(wrap(model.posterior(batch))), batch.y)))
+    return {name: getattr(p_x, name)(*([batch.x] if name in ("log_prob", "prob") else [])) for name in names}
 
 
 LATENT_FUNCTIONS: Final[Mapping[str, Callable[[LatentVariableModel, Tensors], dict[str, tf.Tensor]]]] = {
