@@ -17,6 +17,10 @@ class ModelError(TfpvaeError, ValueError):
     """Encoder, decoder, prior or regulariser that do not fit together, or arguments that no model can take."""
 
 
+class DivergedError(TfpvaeError, ArithmeticError):
+    """Training whose loss or gradients stopped being finite; the message says what to do."""
+
+
 class UnavailableError(ModelError, NotImplementedError):
     """A signature that a model cannot have.
 

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tfpvae.errors import DataError, RunError
+from tfpvae.errors import DataError, ModelError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,31 @@ def test_run_holds_everything(run):
     assert "keras" in config["versions"]
     for picture in run.path.glob("*.png"):
         assert np.asarray(Image.open(picture)).std() > 10
+
+
+def test_a_run_that_diverges_keeps_the_last_finite_model(tmp_path):
+    import keras
+
+    from tfpvae.errors import DivergedError
+    from tfpvae.training import TrainConfig, open_run, train
+
+    class Faster(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                self.model.optimizer.learning_rate.assign(1e20)
+
+    config = TrainConfig(data="digits", latent=2, epochs=5, batch_size=500, likelihood="normal")
+    with pytest.raises(DivergedError, match="smaller learning rate"):
+        train(config, tmp_path / "run", callbacks=[Faster()])
+    run = open_run(tmp_path / "run")
+    assert all(len(values) == 2 and np.isfinite(values).all() for values in run.history().values())
+    model = run.model()
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+    model.decoder.set_weights([weight * np.nan for weight in model.decoder.get_weights()])
+    model.save(run.model_path)
+    with pytest.raises(ModelError, match="not finite"):
+        run.model()
 
 
 def test_elbo_rises(run):

@@ -47,6 +47,7 @@ from tfpvae.manifest import (
     write_manifest,
 )
 from tfpvae.models import DistributionModel, LatentVariableModel, TwoStageVAE
+from tfpvae.models.divergence import has_finite_weights
 from tfpvae.models.latent_graph import AncestralPrior
 from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.random import ALGORITHM
@@ -119,13 +120,16 @@ def export_model(
         What was written, with the parity report.
 
     Raises:
-        ExportError: the model has not been built, an output differs from Keras by more than the profile allows, or the
-            version exists; or `about` or `metrics` hold something else than they may. Nothing is published then.
+        ExportError: the model has not been built, its weights are not finite, an output differs from Keras by more than
+            the profile allows, or the version exists; or `about` or `metrics` hold something else than they may.
+            Nothing is published then.
     """
     if not isinstance(model, DistributionModel):
         raise ExportError(f"model must be one of tfpvae.models, such as tfpvae.VAE. Received: {type(model).__name__}")
     if not model.built:
         raise ExportError("The model must be built before it is exported: train it, or call it on some data.")
+    if not has_finite_weights(model):
+        raise ExportError("The model's weights are not finite: its training diverged. Train it again.")
     profile = profile or Profile()
     about, metrics_of_json = _json_of_about(about), _json_of_metrics(metrics)
     directory = local_path(directory, ExportError)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import keras
@@ -14,8 +16,9 @@ from tfpvae.batch import Batch
 from tfpvae.errors import DataError
 from tfpvae.layers.base import stateless_seed
 from tfpvae.models import feeding, networks
+from tfpvae.models.divergence import StopWhenDiverged, check_weights, checked_gradients, divergence_named
 from tfpvae.models.exporting import Exportable
-from tfpvae.supports import Support
+from tfpvae.supports import Interval, Support
 
 
 class TrainingTerms(Protocol):
@@ -28,6 +31,10 @@ class TrainingTerms(Protocol):
     @property
     def log_likelihood(self) -> tf.Tensor:
         """The log-likelihood of each row."""
+
+
+_WEIGHTS = feeding.Part("sample_weight", (), Interval(0.0, None))
+"""What sample weights in batches must be: one number of 0 or more for each row."""
 
 
 class DistributionModel(Exportable, keras.Model):
@@ -138,27 +145,40 @@ class DistributionModel(Exportable, keras.Model):
 
         Raises:
             DataError: NaN or infinity in the data, values that the likelihood is not over, or a wrong shape.
-            ModelError: y is missing, or was given to a model that takes none.
+            DivergedError: the loss or its gradient is not finite. The model keeps the weights from before.
+            ModelError: y is missing, or was given to a model that takes none; or the model's weights are not finite.
         """
+        kwargs |= _by_name(keras.Model.fit, args)
+        validation_data = kwargs.pop("validation_data", validation_data)
         self._check_fit(y, kwargs)
         x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x", warn_of_grey=True)
+        if self.built:
+            check_weights(self)
         if validation_data is not None:
             x_val, y_val, weight = keras.utils.unpack_x_y_sample_weight(validation_data)
             self._check_y(y_val, "give validation_data=x, not validation_data=(x, y)")
             x_val, y_val = self._prepared(x_val, y_val, weight, "validation_data")
             validation_data = x_val if y_val is None else (x_val, y_val, weight)
-        if feeding.has_its_order(x) and not args:
+        if feeding.has_its_order(x):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default.
-        with feeding.bad_batches_named():
-            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+        callbacks = kwargs.pop("callbacks", None)
+        watch = StopWhenDiverged()
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(watch)
+        else:
+            callbacks = [watch, *keras.tree.flatten(callbacks if callbacks is not None else [])]
+        in_memory = x if feeding.as_array(x) is not None else None
+        with feeding.bad_batches_named(), divergence_named(self, in_memory, watch):
+            return super().fit(x, y, callbacks=callbacks, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """The metrics on data, as `keras.Model.evaluate`; x and y as for `fit`."""
+        kwargs |= _by_name(keras.Model.evaluate, args)
         if not evaluates_during_fit(kwargs):  # Called by `fit`, which has checked the data.
             self._check_y(y, "call evaluate(x), not evaluate(x, y)")
             x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x")
         with feeding.bad_batches_named():
-            return super().evaluate(x, y, *args, **kwargs)
+            return super().evaluate(x, y, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         batch, weight = self._unpack(data)
@@ -169,7 +189,8 @@ class DistributionModel(Exportable, keras.Model):
             scaled = loss / tf.distribute.get_strategy().num_replicas_in_sync
             scaled = self.optimizer.scale_loss(scaled)
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        gradients = checked_gradients(loss, tape.gradient(scaled, variables), self.optimizer)
+        self.optimizer.apply(gradients, variables)
         return self._report(terms, loss, weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -182,6 +203,10 @@ class DistributionModel(Exportable, keras.Model):
         if isinstance(data, tuple) and isinstance(data[0], Batch):  # `predict` has no other place for y.
             data = (*data[0], *data[1:])
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if weight is not None and len(weight.shape) == 2 and weight.shape[1] == 1:
+            weight = weight[:, 0]  # Against the bound of each row, [B], it would make [B, B].
+        if weight is not None and len(weight.shape) != 1:
+            raise DataError(f"sample_weight must be one number for each row, [B]. Received: shape {weight.shape}")
         return Batch(tf.cast(x, self.variable_dtype), y if self.takes_y else None), weight
 
     def _loss(self, terms: TrainingTerms, weight: tf.Tensor | None) -> tf.Tensor:
@@ -225,7 +250,12 @@ class DistributionModel(Exportable, keras.Model):
         if warn_of_grey and self._event_is_x:
             feeding.warn_of_grey(batch, self.support, what)
         if not source.in_memory:
-            return feeding.checked(source.data, *parts), None
+            of_weight = _WEIGHTS
+            if len(source.first) > 2 and source.first[2] is not None:
+                if np.shape(source.first[2])[1:] == (1,):
+                    of_weight = dataclasses.replace(_WEIGHTS, shape=(1,))
+                of_weight.check(source.first[2])
+            return feeding.checked(source.data, parts[0], parts[1] if len(parts) > 1 else None, of_weight), None
         if weight is not None:
             feeding.check_sample_weight(weight, len(batch))
             if beside is None:
@@ -277,3 +307,15 @@ def deserialized(config: dict[str, Any], custom_objects: dict[str, Any] | None =
         name: keras.saving.deserialize_keras_object(value, custom_objects) if isinstance(value, dict) else value
         for name, value in config.items()
     }
+
+
+def _by_name(method: Callable[..., Any], positional: tuple[Any, ...]) -> dict[str, Any]:
+    """Arguments of one of Keras's methods that come after x and y, by name.
+
+    Raises:
+        TypeError: there are more of them than the method takes.
+    """
+    names = [name for name in inspect.signature(method).parameters if name not in ("self", "x", "y")]
+    if len(positional) > len(names):
+        raise TypeError(f"{method.__name__} takes at most {len(names) + 2} arguments. Received: {len(positional) + 2}")
+    return dict(zip(names, positional, strict=False))

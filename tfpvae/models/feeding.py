@@ -249,29 +249,30 @@ def _is_inside(support: Support, tensor: tf.Tensor) -> tf.Tensor:
 # Data in batches.
 
 
-def checked(data: Any, *parts: Part) -> Any:
+def checked(data: Any, *parts: Part | None) -> Any:
     """The same data in batches, whose iteration fails at a batch that is not as it must be.
 
     Args:
         data: the data of a `Source` that is not in memory.
-        *parts: what x must be, and the parts after it that are checked.
+        *parts: what x and the parts after it must be; None for one that is not checked.
     """
-    parts = tuple(part.in_batches() for part in parts)
+    in_batches = tuple(None if part is None else part.in_batches() for part in parts)
     if isinstance(data, tf.data.Dataset):
-        return _checked_dataset(data, parts)
+        return _checked_dataset(data, in_batches)
     if isinstance(data, keras.utils.PyDataset):
-        return _CheckedPyDataset(data, parts)
-    return _checked_generator(data, parts)
+        return _CheckedPyDataset(data, in_batches)
+    return _checked_generator(data, in_batches)
 
 
-def _check_batch(batch: Any, parts: tuple[Part, ...]) -> Any:
+def _check_batch(batch: Any, parts: tuple[Part | None, ...]) -> Any:
     """The batch, whose parts have been checked."""
     for part, value in zip(parts, batch if isinstance(batch, tuple | list) else (batch,), strict=False):
-        part.check(value)
+        if part is not None:
+            part.check(value)
     return batch
 
 
-def _checked_generator(batches: Iterator[Any], parts: tuple[Part, ...]) -> Iterator[Any]:
+def _checked_generator(batches: Iterator[Any], parts: tuple[Part | None, ...]) -> Iterator[Any]:
     for batch in batches:
         yield _check_batch(batch, parts)
 
@@ -279,7 +280,7 @@ def _checked_generator(batches: Iterator[Any], parts: tuple[Part, ...]) -> Itera
 class _CheckedPyDataset(keras.utils.PyDataset):
     """A `PyDataset` each of whose batches is checked."""
 
-    def __init__(self, source: keras.utils.PyDataset, parts: tuple[Part, ...]) -> None:
+    def __init__(self, source: keras.utils.PyDataset, parts: tuple[Part | None, ...]) -> None:
         super().__init__(source.workers, source.use_multiprocessing, source.max_queue_size)
         self.source, self.parts = source, parts
 
@@ -297,9 +298,10 @@ class _CheckedPyDataset(keras.utils.PyDataset):
         self.source.on_epoch_end()
 
 
-def _checked_dataset(dataset: tf.data.Dataset, parts: tuple[Part, ...]) -> tf.data.Dataset:
+def _checked_dataset(dataset: tf.data.Dataset, parts: tuple[Part | None, ...]) -> tf.data.Dataset:
     def check(*batch: Any) -> Any:
-        values = tuple(_asserted(tensor, part) for part, tensor in zip(parts, batch, strict=False))
+        pairs = zip(parts, batch, strict=False)
+        values = tuple(value if part is None else _asserted(value, part) for part, value in pairs)
         batch = values + batch[len(values) :]
         return batch if isinstance(dataset.element_spec, tuple) else batch[0]
 
@@ -387,7 +389,8 @@ def check_sample_weight(weight: Any, n: int) -> None:
         DataError: they are not n finite numbers of 0 or more.
     """
     array = np.asarray(weight)
-    if array.shape != (n,) or array.dtype.kind not in "fiub" or not np.isfinite(array).all() or (array < 0).any():
+    numbers = array.shape in ((n,), (n, 1)) and array.dtype.kind in "fiub"
+    if not numbers or not np.isfinite(array).all() or (array < 0).any():
         raise DataError(
             f"sample_weight must be {n} finite numbers of 0 or more, shape [N]. "
             f"Received: shape {list(array.shape)}, dtype {array.dtype}"

@@ -61,15 +61,20 @@ class Run:
         """Loads the model.
 
         Raises:
+            ModelError: its weights are not finite.
             RunError: there is no model, or it cannot be read.
         """
         self.check_model()
         import keras
 
+        from tfpvae.models.divergence import check_weights
+
         try:
-            return keras.models.load_model(self.model_path)
+            model = keras.models.load_model(self.model_path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunError(f"{self.model_path} cannot be read: {error}") from error
+        check_weights(model)
+        return model
 
     def history(self) -> dict[str, list[float]]:
         """The values of each epoch by metric, as in the `history` that `fit` returns; empty before an epoch is saved.

@@ -15,7 +15,7 @@ import keras
 import tfpvae
 from tfpvae import data as tfpvae_data
 from tfpvae.data import Binarize, ImageData, is_binary, load
-from tfpvae.errors import RunError
+from tfpvae.errors import DivergedError, RunError
 from tfpvae.evaluate import pictures
 from tfpvae.files import local_path
 from tfpvae.images import save_png
@@ -65,6 +65,7 @@ def train(
 
     Raises:
         DataError: the data cannot be used.
+        DivergedError: the loss or its gradient is not finite. The last finite model is kept.
         RunError: the directory holds a run and neither `overwrite` nor `resume` is set, or there is no run to resume.
     """
     out = local_path(out, RunError)
@@ -99,24 +100,30 @@ def train(
     run = (write_config if resume else create_run)(out, config, _about(images))
 
     if done < config.epochs:
-        vae.fit(
-            tfpvae_data.train_dataset(
-                images.x_train,
-                batch_size=config.batch_size,
-                binarize=run.config.binarize,
-                seed=config.seed + done,
-            ),
-            validation_data=test_data(run, images),
-            initial_epoch=done,
-            epochs=config.epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                keras.callbacks.LearningRateScheduler(_Cosine(config.learning_rate, config.epochs)),
-                _Save(run, history, config.epochs),
-                *callbacks,
-            ],
-        )
+        save = _Save(run, history, config.epochs)
+        try:
+            vae.fit(
+                tfpvae_data.train_dataset(
+                    images.x_train,
+                    batch_size=config.batch_size,
+                    binarize=run.config.binarize,
+                    seed=config.seed + done,
+                ),
+                validation_data=test_data(run, images),
+                initial_epoch=done,
+                epochs=config.epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[
+                    keras.callbacks.LearningRateScheduler(_Cosine(config.learning_rate, config.epochs)),
+                    save,
+                    *callbacks,
+                ],
+            )
+        except DivergedError:
+            if history:
+                save.save()  # The last finite model; the last one saved may be many epochs older.
+            raise
     _draw_pictures(run, vae, images)
     return run
 
@@ -144,10 +151,14 @@ class _Save(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         if epoch + 1 == self.epochs or time.monotonic() - self.saved >= SAVE_EVERY:
-            # The history comes first: if the run stops between the two, the model tells how many epochs count.
-            write_json(self.run.path / HISTORY, self.history)
-            save_model(self.model, self.run.model_path)
-            self.saved = time.monotonic()
+            self.save()
+
+    def save(self) -> None:
+        """Saves both."""
+        # The history comes first: if the run stops between the two, the model tells how many epochs count.
+        write_json(self.run.path / HISTORY, self.history)
+        save_model(self.model, self.run.model_path)
+        self.saved = time.monotonic()
 
 
 def _warn_of_grey(config: TrainConfig, images: ImageData) -> None:
