@@ -32,6 +32,9 @@ def test_a_place_leads_from_an_output_back_to_the_inputs():
     assert not place.is_input
     assert [tensor.name for tensor in place.input_tensors] == ["a", "b"]
     assert compat.Place(a).is_input
+    assert isinstance(place.operation, keras.layers.Add)
+    assert compat.has_place(total)
+    assert not compat.has_place(keras.KerasTensor((None, 2)))
 
 
 def test_a_model_of_a_part_leaves_the_whole_graph_as_it_is(tmp_path):

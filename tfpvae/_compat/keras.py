@@ -27,6 +27,7 @@ class Place:
         tensor: a `keras.KerasTensor` of a functional model.
 
     Attributes:
+        operation: the layer or operation that was called.
         is_input: whether the tensor is an input of the graph.
         input_tensors: what the call was given.
     """
@@ -34,8 +35,14 @@ class Place:
     def __init__(self, tensor: Any) -> None:
         operation, index, _ = tensor._keras_history
         node = operation._inbound_nodes[index]
+        self.operation: Any = operation
         self.is_input: bool = node.is_input
         self.input_tensors: list[Any] = list(node.input_tensors)
+
+
+def has_place(tensor: Any) -> bool:
+    """Whether a tensor stands in a graph of layers; a placeholder that Keras makes to learn a shape does not."""
+    return hasattr(tensor, "_keras_history")
 
 
 def model_of_part(inputs: list[Any], outputs: Any) -> keras.Model:

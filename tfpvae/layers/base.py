@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfpvae._registry import register as register
 from tfpvae.errors import ModelError
+from tfpvae.layers.activations import warn_of_activation
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
 from tfpvae.layers.replicas import hand_distributions_to_losses
 from tfpvae.supports import Real, Support
@@ -165,6 +166,9 @@ class DistributionLayer(keras.layers.Layer):
     discrete: ClassVar[bool] = False
     """Whether draws are whole numbers, so that a rounding difference can flip one."""
 
+    takes_any_real: ClassVar[bool] = True
+    """Whether its parameters are made of any real numbers, so that an activation before the layer restricts them."""
+
     support: Support = Real()
     """What data it is over; `fit` refuses all other. Where it depends on the arguments, set it in `__init__`."""
 
@@ -182,6 +186,11 @@ class DistributionLayer(keras.layers.Layer):
         self.regularizer_variables = getattr(self.distribution_regularizer, "owned_variables", None)
         if tf.distribute.has_strategy():
             hand_distributions_to_losses()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.takes_any_real and args:
+            warn_of_activation(self, args[0])
+        return super().__call__(*args, **kwargs)
 
     def build(self, input_shape: Any) -> None:
         # Not before: `new` makes a layer for its parameters alone, also inside a tf.function, where no variable may be

@@ -43,6 +43,8 @@ class DistributionLambda(DistributionLayer):
     Call: whatever the function takes -> what it returns.
     """
 
+    takes_any_real = False  # What the function makes of its input is not known.
+
     def __init__(
         self,
         make_distribution_fn: Callable[..., tfd.Distribution],

@@ -47,7 +47,7 @@ class StopWhenDiverged(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         del epoch, logs
-        self._before = [(variable, np.array(variable)) for variable in self._variables()]
+        self._before = [(variable, np.array(variable.value.numpy())) for variable in self._variables()]
 
     def _variables(self) -> list[keras.Variable]:
         return [*self.model.variables, *self.model.optimizer.variables]
@@ -118,7 +118,7 @@ def has_finite_weights(model: keras.Model) -> bool:
 
 def _are_finite(variables: list[keras.Variable]) -> bool:
     floating = (variable for variable in variables if keras.backend.is_float_dtype(variable.dtype))
-    return all(np.isfinite(np.asarray(variable, np.float32)).all() for variable in floating)
+    return all(np.isfinite(variable.value.numpy().astype(np.float32)).all() for variable in floating)
 
 
 def check_weights(model: keras.Model) -> None:

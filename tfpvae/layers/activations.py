@@ -1,0 +1,91 @@
+"""A warning of an activation before a distribution layer, which restricts the parameters that the layer can have."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from tfpvae._compat.keras import Place, has_place
+
+_SHAPE_ONLY: Final = (
+    keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute, keras.layers.Dropout, keras.layers.Identity,
+    keras.layers.GaussianNoise, keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D,
+    keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D, keras.layers.RepeatVector,
+)  # fmt: skip
+"""Layers whose outputs are inputs of theirs, moved or left out."""
+
+_ACTIVATIONS: Final = (keras.layers.Activation, keras.layers.ReLU, keras.layers.ELU, keras.layers.Softmax)
+_PROBE: Final = np.linspace(-40.0, 40.0, 81, dtype=np.float32)[np.newaxis]
+_FAR: Final = 2.0
+"""An activation that takes no value beyond it, on one side, restricts the parameters."""
+
+
+def warn_of_activation(layer: keras.layers.Layer, inputs: Any) -> None:
+    """Warns, once for a layer, where its inputs come out of an activation that is bounded.
+
+    A distribution layer takes any real numbers and makes parameters of them: after a sigmoid, a probability of
+    `IndependentBernoulli` lies between 0.5 and 0.73.
+
+    Args:
+        layer: the distribution layer.
+        inputs: what it is called on. Nothing is known where that is no part of a graph of layers.
+    """
+    if getattr(layer, "_warned_of_activation", False):
+        return
+    for operation in _made_by(inputs):
+        activation = _activation(operation)
+        bounds = None if activation is None else _bounds(activation)
+        if bounds is None:
+            continue
+        low, high = bounds
+        layer._warned_of_activation = True
+        given = "" if activation is operation else f" with activation {getattr(activation, '__name__', activation)!r}"
+        warnings.warn(
+            f"{type(layer).__name__} {layer.name!r} takes any real numbers, and makes its parameters of them. Layer "
+            f"{operation.name!r}{given} before it gives numbers from {low} to {high} alone, so that many parameters "
+            "cannot be reached. Leave the activation out.",
+            stacklevel=4,
+        )
+        return
+
+
+def _made_by(inputs: Any) -> Iterator[Any]:
+    """The operations whose outputs reach the layer as they are: the last one of each branch."""
+    for tensor in keras.tree.flatten(inputs):
+        if not has_place(tensor):
+            continue
+        place = Place(tensor)
+        operation = place.operation
+        if isinstance(operation, _SHAPE_ONLY):
+            yield from _made_by(place.input_tensors)
+        elif isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+            yield from _made_by(operation.outputs)
+        elif not place.is_input:
+            yield operation
+
+
+def _activation(operation: Any) -> Callable[[Any], Any] | None:
+    """The function that an operation ends in, where it is known to end in one."""
+    if isinstance(operation, _ACTIVATIONS):
+        return operation
+    if isinstance(operation, keras.layers.Layer):
+        activation = getattr(operation, "activation", None)
+        return activation if callable(activation) else None
+    name = type(operation).__name__.lower()  # An operation of keras.ops, such as `keras.ops.sigmoid`.
+    return getattr(keras.activations, name, None)
+
+
+def _bounds(activation: Callable[[Any], Any]) -> tuple[str, str] | None:
+    """The least and the largest value, in words; None where values far from zero on both sides are taken."""
+    try:
+        values = np.asarray(activation(keras.ops.convert_to_tensor(_PROBE)), np.float64)
+    except Exception:  # noqa: BLE001  A user's own function may take other shapes alone: then nothing is known of it.
+        return None
+    low, high = float(values.min()), float(values.max())
+    if low < -_FAR and high > _FAR:
+        return None
+    return ("minus infinity" if low < -_FAR else f"{low:.2g}", "infinity" if high > _FAR else f"{high:.2g}")
