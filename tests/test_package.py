@@ -28,6 +28,7 @@ LAYOUT = [
         "files",
         "_lazy",
         "_directories",
+        "_processes",
         "signatures",
         "images",
         "records",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfpvae._extras import explain_missing
+from tfpvae._processes import exit_without_destructors, keep_for_ever, reopen_in_forked_children
 from tfpvae.checks import one_of, positive_integer
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import DataError, ManifestError, NotFoundError, RequestError, ServerError
@@ -25,7 +27,8 @@ from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, PRECISIONS, graph_of
 class Decoder(Sampler):
     """An exported model's ONNX graphs, with the calls of `tfpvae.client.Client`.
 
-    A graph is loaded when its call is first made, and kept. May be shared between threads.
+    A graph is loaded when its call is first made, and kept. May be shared between threads. In another process,
+    forked or reached by pickle, it loads the graphs of the same version again.
 
     Args:
         path: a model's directory (`models/digits`: its highest version is taken), a version's
@@ -62,12 +65,26 @@ class Decoder(Sampler):
         self._threads = None if threads is None else positive_integer("threads", threads, RequestError)
         self.path = local_path(path, RequestError)
         self._graphs = _find_graphs(self.path, precision)
-        self.num_classes = _num_classes(next(iter(self._graphs.values())).parent)
+        first = next(iter(self._graphs.values()))
+        # For another process the graphs themselves: by then a model's directory may have a newer version.
+        self._files = (self.path if self.path.is_file() else first.parent).absolute()
+        self._settings: dict[str, Any] = {"precision": precision, "threads": threads, "batch_size": batch_size}
+        self.num_classes = _num_classes(first.parent)
         with explain_missing("tfpvae.edge.Decoder"):
             import onnxruntime
         self._onnxruntime = onnxruntime
         self._sessions: dict[str, Any] = {}
         self.signatures = tuple(self._graphs)
+        reopen_in_forked_children(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), **self._settings), (self._files,)
+
+    def reopen_in_child(self) -> None:
+        """In a forked child: leaves the parent's sessions alone."""
+        keep_for_ever(self._sessions)
+        self._sessions = {}
+        exit_without_destructors()
 
     def __repr__(self) -> str:
         return f"Decoder({str(self.path)!r})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import httpx
 import numpy as np
 
+from tfpvae._processes import keep_for_ever, reopen_in_forked_children
 from tfpvae.checks import non_negative_integer
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import ConnectionFailedError, NotFoundError, RequestError, ServerError
@@ -61,7 +63,8 @@ class VersionStatus(NamedTuple):
 class Client(Sampler):
     """A model on a server that speaks TensorFlow Serving's REST interface.
 
-    It holds a pool of connections, and threads may share it. Close it, or use it in a `with` statement.
+    It holds a pool of connections, and threads may share it. Close it, or use it in a `with` statement. In another
+    process, forked or reached by pickle, it makes connections of its own.
 
     Args:
         url: the server's address, "http://localhost:8501"; a trailing slash or `/v1` is ignored.
@@ -108,7 +111,31 @@ class Client(Sampler):
             self._path += f"/labels/{_path_name('label', label)}"
             self._wanted = f"version with the label {label!r}"
         self._timeout = timeout
-        self._http = httpx.Client(base_url=address, timeout=timeout, transport=transport)
+        self._settings: dict[str, Any] = {
+            "version": version,
+            "label": label,
+            "timeout": timeout,
+            "batch_size": batch_size,
+        }
+        self._address, self._transport = address, transport
+        self._http = self._connections()
+        reopen_in_forked_children(self)
+
+    def _connections(self) -> httpx.Client:
+        return httpx.Client(base_url=self._address, timeout=self._timeout, transport=self._transport)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._transport is not None:
+            raise TypeError("A Client with a transport of its own cannot be pickled: make one in each process.")
+        return functools.partial(type(self), **self._settings), (str(self._address), self.model)
+
+    def reopen_in_child(self) -> None:
+        """In a forked child: leaves the parent's connections alone, on which the parent goes on to speak."""
+        keep_for_ever(self._http)
+        closed = self._http.is_closed
+        self._http = self._connections()
+        if closed:
+            self._http.close()
 
     def __repr__(self) -> str:
         return f"Client({self.url + self._path!r})"
