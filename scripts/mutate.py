@@ -61,15 +61,23 @@ TARGETS = {
         ("tfpvae/objectives/*.py",),
         ("tests/test_objectives.py", "tests/test_objectives_of_models.py", "tests/test_objectives_ppca.py"),
     ),
-    "sampling": Target(("tfpvae/models/sampling.py",), ("tests/models/test_sampling.py",)),
+    "sampling": Target(
+        ("tfpvae/models/sampling.py", "tfpvae/models/predicting.py"), ("tests/models/test_sampling.py",)
+    ),
     "models": Target(
         (
             "tfpvae/models/distribution_model.py",
             "tfpvae/models/latent_variable_model.py",
             "tfpvae/models/vae.py",
             "tfpvae/models/exporting.py",
+            "tfpvae/models/divergence.py",
         ),
-        ("tests/models/test_vae.py", "tests/models/test_train_step.py", "tests/models/test_saving.py"),
+        (
+            "tests/models/test_vae.py",
+            "tests/models/test_train_step.py",
+            "tests/models/test_divergence.py",
+            "tests/models/test_saving.py",
+        ),
     ),
     "feeding": Target(("tfpvae/models/feeding.py",), ("tests/models/test_feeding.py",)),
     "networks": Target(

@@ -40,7 +40,7 @@ def exit_without_destructors() -> None:
     """
     try:
         libc = ctypes.CDLL(None)
-        libc.on_exit(libc._exit, None)  # It is called with the exit status, before what was registered earlier.
+        libc.on_exit(libc["_exit"], None)  # It is called with the exit status, before what was registered earlier.
     except (AttributeError, OSError):
         pass
 

@@ -358,15 +358,13 @@ class TestNothingWrongIsPublished:
         with pytest.raises(ExportError, match=r"'sample' of signature 'sample' in X differs"):
             check_parity(made, "X", flip(2), 1e-5)
 
-    def test_a_model_that_has_diverged(self, build_vae, directory, only):
+    def test_a_model_that_has_diverged(self, build_vae, directory):
         import tfpvae
-        from tfpvae.export import Profile
 
-        only("decode")
         vae = build_vae()
         vae.decoder.layers[0].kernel.assign(np.full((4, 8), np.nan, np.float32))
-        with pytest.raises(ExportError, match="differs from Keras by nan"):
-            tfpvae.export_model(vae, directory, profile=Profile(onnx=False))
+        with pytest.raises(ExportError, match="weights are not finite"):
+            tfpvae.export_model(vae, directory)
         assert not directory.exists()
 
     def test_a_model_that_is_none_or_not_built(self, vae, build_vae, directory):

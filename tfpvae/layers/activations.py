@@ -24,8 +24,8 @@ _FAR: Final = 2.0
 """An activation that takes no value beyond it, on one side, restricts the parameters."""
 
 
-def warn_of_activation(layer: keras.layers.Layer, inputs: Any) -> None:
-    """Warns, once for a layer, where its inputs come out of an activation that is bounded.
+def warn_of_activation(layer: keras.layers.Layer, inputs: Any) -> bool:
+    """Warns where the inputs of a layer come out of an activation that is bounded.
 
     A distribution layer takes any real numbers and makes parameters of them: after a sigmoid, a probability of
     `IndependentBernoulli` lies between 0.5 and 0.73.
@@ -33,16 +33,16 @@ def warn_of_activation(layer: keras.layers.Layer, inputs: Any) -> None:
     Args:
         layer: the distribution layer.
         inputs: what it is called on. Nothing is known where that is no part of a graph of layers.
+
+    Returns:
+        Whether it warned.
     """
-    if getattr(layer, "_warned_of_activation", False):
-        return
     for operation in _made_by(inputs):
         activation = _activation(operation)
         bounds = None if activation is None else _bounds(activation)
         if bounds is None:
             continue
         low, high = bounds
-        layer._warned_of_activation = True
         given = "" if activation is operation else f" with activation {getattr(activation, '__name__', activation)!r}"
         warnings.warn(
             f"{type(layer).__name__} {layer.name!r} takes any real numbers, and makes its parameters of them. Layer "
@@ -50,7 +50,8 @@ def warn_of_activation(layer: keras.layers.Layer, inputs: Any) -> None:
             "cannot be reached. Leave the activation out.",
             stacklevel=4,
         )
-        return
+        return True
+    return False
 
 
 def _made_by(inputs: Any) -> Iterator[Any]:

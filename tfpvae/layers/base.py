@@ -180,6 +180,7 @@ class DistributionLayer(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._warned_of_activation = False
         self.convert_to_tensor_fn = resolve_convert_to_tensor_fn(convert_to_tensor_fn)
         self.distribution_regularizer = keras.regularizers.get(activity_regularizer)
         # Trained and saved with this layer: what the regulariser's prior owns.
@@ -188,8 +189,8 @@ class DistributionLayer(keras.layers.Layer):
             hand_distributions_to_losses()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.takes_any_real and args:
-            warn_of_activation(self, args[0])
+        if self.takes_any_real and args and not self._warned_of_activation:
+            self._warned_of_activation = warn_of_activation(self, args[0])
         return super().__call__(*args, **kwargs)
 
     def build(self, input_shape: Any) -> None:
