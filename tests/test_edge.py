@@ -267,6 +267,19 @@ def test_labels_are_refused_as_the_manifest_says(tmp_path: Path) -> None:
         Decoder(tmp_path)
 
 
+def test_a_signature_without_a_graph_is_refused_with_the_manifests_reason(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    write_graph(tmp_path / "onnx" / "decode.onnx", "float[B, 2] z", "float[B, 2] mean", "mean = Identity(z)")
+    manifest = read_manifest(Path(__file__).parent / "goldens" / "bernoulli" / "1")
+    onnx = replace(manifest.targets["onnx"], left_out={"sample": "ONNX has no operator X"})
+    targets = {**manifest.targets, "onnx": onnx}
+    write_manifest(replace(manifest, targets=targets, absent={"log_prob": "it is far too dear"}), tmp_path)
+    with pytest.raises(NotFoundError, match=r"signature 'sample': ONNX has no operator X. It has: decode"):
+        Decoder(tmp_path).sample(1, seed=0)
+    with pytest.raises(NotFoundError, match=r"'log_prob': it is far too dear. It has"):
+        Decoder(tmp_path).call("log_prob", z=Z, x=Z)
+
+
 def test_unknown_signature_lists_the_known(graphs: Path) -> None:
     decoder = Decoder(graphs / "10" / "onnx" / "decode.onnx")
     client = Client("http://server", "tiny", transport=httpx.MockTransport(serving(decoder)))

@@ -20,7 +20,7 @@ from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import DataError, ManifestError, NotFoundError, RequestError, ServerError
 from tfpvae.files import local_path
 from tfpvae.images import to_png
-from tfpvae.manifest import MANIFEST, read_manifest
+from tfpvae.manifest import MANIFEST, Manifest, read_manifest
 from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, PRECISIONS, graph_of
 
 
@@ -69,7 +69,9 @@ class Decoder(Sampler):
         # For another process the graphs themselves: by then a model's directory may have a newer version.
         self._files = (self.path if self.path.is_file() else first.parent).absolute()
         self._settings: dict[str, Any] = {"precision": precision, "threads": threads, "batch_size": batch_size}
-        self.num_classes = _num_classes(first.parent)
+        manifest = _manifest_beside(first.parent)
+        self.num_classes = None if manifest is None or manifest.condition is None else manifest.condition.num_classes
+        self._left_out = {} if manifest is None else _left_out(manifest)
         with explain_missing("tfpvae.edge.Decoder"):
             import onnxruntime
         self._onnxruntime = onnxruntime
@@ -127,8 +129,10 @@ class Decoder(Sampler):
 
     def _session(self, signature: str) -> Any:
         if signature not in self._graphs:
+            reason = self._left_out.get(signature)
             raise NotFoundError(
-                f"{self.path} has no ONNX graph for the signature {signature!r}. It has: {', '.join(self.signatures)}"
+                f"{self.path} has no ONNX graph for the signature {signature!r}{f': {reason}' if reason else ''}. "
+                f"It has: {', '.join(self.signatures)}"
             )
         if signature not in self._sessions:
             options = self._onnxruntime.SessionOptions()
@@ -168,10 +172,8 @@ def _find_graphs(path: Path, precision: str) -> dict[str, Path]:
     return graphs
 
 
-def _num_classes(folder: Path) -> int | None:
-    """How many labels there are, by the manifest of the version that a folder of graphs belongs to.
-
-    None where they are not labels, or there is no manifest: graphs alone do as well.
+def _manifest_beside(folder: Path) -> Manifest | None:
+    """The manifest of the version that a folder of graphs belongs to; None where there is none: graphs do without.
 
     Raises:
         ServerError: there is a manifest, and it cannot be read.
@@ -179,10 +181,15 @@ def _num_classes(folder: Path) -> int | None:
     if not (folder.parent / MANIFEST).is_file():
         return None
     try:
-        condition = read_manifest(folder.parent).condition
+        return read_manifest(folder.parent)
     except ManifestError as error:
         raise ServerError(str(error)) from error
-    return None if condition is None else condition.num_classes
+
+
+def _left_out(manifest: Manifest) -> dict[str, str]:
+    """Why the version has no graph of a signature, by name."""
+    onnx = manifest.targets.get("onnx")
+    return {**manifest.absent, **({} if onnx is None else onnx.left_out)}
 
 
 def _png_files(images: np.ndarray) -> np.ndarray:

@@ -298,8 +298,12 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, version_dir: Path) -> None:
-    """Writes `manifest.json`, without hashes unless the manifest has them."""
-    (version_dir / MANIFEST).write_text(to_text(manifest.to_json()), encoding="utf-8")
+    """Writes `manifest.json` in this format, also where the manifest was read from a file of an older one.
+
+    It has no hashes unless the manifest has them.
+    """
+    current = dataclasses.replace(manifest, format=MANIFEST_FORMAT)
+    (version_dir / MANIFEST).write_text(to_text(current.to_json()), encoding="utf-8")
 
 
 def to_text(content: Mapping[str, Any]) -> str:

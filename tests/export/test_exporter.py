@@ -262,6 +262,29 @@ def _input_specs(directory: Path) -> dict[str, tuple[list[int], type]]:
     }
 
 
+def test_grouped_convolutions_and_gelu_have_every_form(build_vae, tmp_path, only):
+    """tf2onnx and LiteRT know neither XLA's convolutions nor the complementary error function."""
+    import keras
+
+    import tfpvae
+    from tfpvae import layers
+
+    only("decode")
+    grouped = keras.layers.Conv2D(8, 3, padding="same", groups=4, activation="gelu")
+    convolutions = [
+        keras.Input((4,)), keras.layers.Dense(128), keras.layers.Reshape((4, 4, 8)), grouped,
+        keras.layers.Conv2D(4, 1, groups=2), keras.layers.Flatten(), layers.IndependentBernoulli((8, 8, 1)),
+    ]  # fmt: skip
+    vae = build_vae(decoder=keras.Sequential(convolutions))
+    z = np.random.default_rng(0).standard_normal((3, 4), np.float32)
+    before = vae.decode(z).mean()
+    export = tfpvae.export_model(vae, tmp_path / "grouped")
+    for target in json.loads((export.path / MANIFEST).read_text())["targets"].values():
+        assert target == {"signatures": ["decode"], "left_out": {}}
+    assert "convolution_op" not in vars(grouped)
+    np.testing.assert_array_equal(vae.decode(z).mean(), before)
+
+
 class TestNothingWrongIsPublished:
     @pytest.fixture
     def directory(self, tmp_path) -> Path:

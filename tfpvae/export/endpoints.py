@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfpvae.batch import Latents
 from tfpvae.errors import ExportError, UnavailableError
+from tfpvae.export.groups import groups_apart
 from tfpvae.layers.distribution_tensor import DistributionTensor, wrap
 from tfpvae.models import DistributionModel, LatentVariableModel, sampling
 from tfpvae.signatures import CONDITION, OBSERVED_SIGNATURES, SIGNATURES, Compute, Signature
@@ -112,7 +113,8 @@ def _by_name(
     names = [spec.name for spec in specs]
 
     def compute(*inputs: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(function(model, dict(zip(names, inputs, strict=False)) | named))
+        with groups_apart(model):
+            return dict(function(model, dict(zip(names, inputs, strict=False)) | named))
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     compute.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]

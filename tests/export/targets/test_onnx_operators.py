@@ -178,3 +178,26 @@ def test_the_log_of_tf2onnx_is_left_as_it_was(in_onnx):
     before = logger.level
     in_onnx(lambda x: x + 1.0, x=np.ones((2, 3), np.float32))
     assert logger.level == before
+
+
+def test_erfc_and_the_gelu_made_of_it(in_onnx):
+    import keras
+    import tensorflow as tf
+
+    x = np.float32([*SIGNED[np.abs(SIGNED) < 20], INF, -INF])
+
+    np.testing.assert_allclose(in_onnx(lambda x: tf.math.erfc(x), x=x), scipy.special.erfc(x), atol=2e-7)
+    x = np.linspace(-6, 6, 49, dtype=np.float32)
+    expected = x * scipy.special.ndtr(x.astype(np.float64))
+    np.testing.assert_allclose(in_onnx(lambda x: keras.activations.gelu(x), x=x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int64"])
+def test_buckets(in_onnx, dtype):
+    import tensorflow as tf
+
+    boundaries = [-3.0, 0.0, 2.0, 2.5]
+    x = np.array([[-7, -3, -2], [0, 1, 2], [3, 4, 100]], dtype)
+    buckets = in_onnx(lambda x: tf.raw_ops.Bucketize(input=x, boundaries=boundaries), x=x)
+    assert buckets.dtype == np.int32
+    np.testing.assert_array_equal(buckets, np.digitize(x, boundaries))

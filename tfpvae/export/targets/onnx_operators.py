@@ -52,6 +52,10 @@ class _Writer:
         """A boolean attribute of the node."""
         return bool(self._node.get_attr_value(name))
 
+    def floats(self, name: str) -> list[float]:
+        """An attribute of the node that is a list of numbers."""
+        return list(self._node.get_attr(name).floats)
+
     def constant(self, value: Any, dtype: type | None = None) -> str:
         """A constant."""
         array = np.array(value, dtype or numpy_type(self.dtype))
@@ -166,6 +170,20 @@ def _right_shift(write: _Writer) -> str | None:
     return write("Add", write("Mul", shifted(16, -(2**16)), 2 ** (16 - s)), shifted(s, 2**16 - 2**s))
 
 
+def _erfc(write: _Writer) -> str:
+    """1 - erf(x): gelu is made of it."""
+    return write("Sub", 1.0, write("Erf", write.inputs[0]))
+
+
+def _bucketize(write: _Writer) -> str:
+    """How many of the boundaries, which are constants, are at most x."""
+    (x,) = write.inputs
+    boundaries = write.constant(write.floats("boundaries"), np.float32)
+    column = write("Unsqueeze", write("Cast", x, to=TensorProto.FLOAT), write.constant([-1], np.int64))
+    reached = write("Cast", write("GreaterOrEqual", column, boundaries), to=TensorProto.INT32)
+    return write("ReduceSum", reached, write.constant([-1], np.int64), keepdims=0)
+
+
 def _triangular_solve(write: _Writer) -> str | None:
     """L^-1 b for a lower triangular L of a known size, row after row."""
     matrix, b = write.inputs
@@ -189,6 +207,8 @@ def _triangular_solve(write: _Writer) -> str | None:
 
 _OPERATORS: Final[dict[str, Callable[[_Writer], str | None]]] = {
     "BroadcastArgs": _broadcast_args,
+    "Bucketize": _bucketize,
+    "Erfc": _erfc,
     "Expm1": _expm1,
     "Lgamma": _lgamma,
     "Log1p": _log1p,
