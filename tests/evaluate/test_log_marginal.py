@@ -231,6 +231,7 @@ class TestBoth:
                 encoded.append(len(batch.x))
             return posterior(self, batch, training)
 
+        monkeypatch.setattr(wide.vae, "kept", type(wide.vae.kept)())  # No graph of another test's.
         monkeypatch.setattr(VAE, "likelihood", spy)
         monkeypatch.setattr(VAE, "posterior", spy_on_posterior)
         done: list[int] = []
@@ -238,6 +239,21 @@ class TestBoth:
         assert decoded == [20, 20, 20, 20, 12] * 2 + [10, 10, 10, 10, 6]
         assert sum(encoded) == (10 if "importance" in estimate.__name__ else 0)  # Each row once.
         assert done == [4, 8, 10]
+
+    def test_a_second_call_takes_the_first_ones_graph_and_the_weights_of_its_day(self, estimate, build_vae, digits):
+        vae, x = build_vae(), digits.test[:3]
+        first = estimate(vae, x, samples=4).log_marginal
+        graphs = vae.kept.names()
+        assert len(graphs) == 1
+        assert estimate(vae, x[:2], samples=4, batch_size=1).log_marginal.shape == (2,)
+        np.testing.assert_array_equal(estimate(vae, x, samples=4).log_marginal, first)
+        vae.set_weights([weight + 0.5 for weight in vae.get_weights()])
+        second = estimate(vae, x, samples=4).log_marginal
+        assert np.abs(second - first).max() > 1e-3
+        assert vae.kept.names() == graphs
+        vae.compile()
+        assert vae.kept.names() == []
+        np.testing.assert_array_equal(estimate(vae, x, samples=4).log_marginal, second)
 
     def test_one_draw_has_no_standard_error(self, estimate, wide):
         result = estimate(wide.vae, wide.x[:2], samples=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.batch import Batch
+from tfpvae.evaluate.rows import traced
 from tfpvae.models import LatentVariableModel, sampling
 from tfpvae.random.seeds import seeds_for
 
@@ -32,16 +32,16 @@ def mean_score(
         `elbo`, `log_likelihood` and `kl`, in nats per row, and `n`, the number of rows.
     """
 
-    @functools.partial(tf.function, reduce_retracing=True)
     def score(batch: Batch, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
         return sampling.score(vae, batch.inputs() | {"seed": seeds})
 
+    score_batch = traced(vae, "score", score, reduce_retracing=True)
     rows: dict[str, list[np.ndarray]] = {}
     done = 0
     for data in dataset:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         seeds = seeds_for(done + len(x), seed)[done:]
-        for name, values in score(Batch(x, y if vae.takes_condition else None), tf.constant(seeds)).items():
+        for name, values in score_batch(Batch(x, y if vae.takes_condition else None), tf.constant(seeds)).items():
             rows.setdefault(name, []).append(values.numpy())
         done += len(x)
         progress(done)

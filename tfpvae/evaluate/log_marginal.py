@@ -25,7 +25,7 @@ import tensorflow as tf
 from tfpvae.batch import Batch
 from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
-from tfpvae.evaluate.rows import batches, checked
+from tfpvae.evaluate.rows import batches, checked, traced
 from tfpvae.layers.distribution_tensor import wrap
 from tfpvae.models import LatentVariableModel, networks, sampling
 from tfpvae.models.feeding import warn_of_grey
@@ -112,16 +112,18 @@ def importance_log_marginal(
     signature = _signature(vae, data, layer.num_uniforms)
     of_q = {name: _any_rows(value) for name, value in of_one_row.items()}
 
-    @tf.function(input_signature=[*signature, of_q])
     def log_weights(batch: _Tensors, uniforms: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
         # Layers draw one latent per row, so a chunk takes one call per draw.
         spec = tf.TensorSpec([None, vae.latent_size], uniforms.dtype)
         z = tf.map_fn(lambda u: layer.draw(parameters, u), uniforms, fn_output_signature=spec)
         return log_joint(vae, Batch(*batch), z) - layer.distribution(**parameters).log_prob(z)
 
+    specs = [*signature, of_q]
+    graph = traced(vae, "importance sampling", log_weights, f"{id(layer)} {specs}", input_signature=specs)
+
     def prepare(batch: Batch) -> _LogWeights:
         parameters = wrap(vae.posterior(batch)).named_parameters
-        return lambda batch, uniforms: log_weights(batch, uniforms, parameters)
+        return lambda batch, uniforms: graph(batch, uniforms, parameters)
 
     stream = (layer.num_uniforms, POSTERIOR)
     return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, prepare, *stream)
@@ -155,14 +157,15 @@ def monte_carlo_log_marginal(
     if num_uniforms is None:
         raise ModelError(f"Prior {type(vae.prior).__name__} cannot be drawn by seed.")
 
-    @tf.function(input_signature=_signature(vae, data, num_uniforms))
     def log_weights(batch: _Tensors, uniforms: tf.Tensor) -> tf.Tensor:
         rows, k = Batch(*batch), tf.shape(uniforms)[0]
         z = vae.sample_prior(tf.reshape(uniforms, [-1, num_uniforms]), rows.repeat(k).y)
         return log_likelihood(vae, rows, tf.reshape(z, [k, -1, vae.latent_size]))
 
+    specs = _signature(vae, data, num_uniforms)
+    graph = traced(vae, "naive Monte Carlo", log_weights, str(specs), input_signature=specs)
     stream = (num_uniforms, LATENT)
-    return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, lambda _: log_weights, *stream)
+    return _estimate(vae, data, seeds, samples, batch_size, chunk_size, progress, lambda _: graph, *stream)
 
 
 def sample_seeds(seeds: np.ndarray, first: int, count: int) -> np.ndarray:

@@ -85,7 +85,7 @@ def score_rows(
 
     seeds = sampling.as_seeds(len(data.x), seed)
     scores: dict[str, list[np.ndarray]] = {}
-    score_batch = _compiled(score, data, batch_size)
+    score_batch = _compiled(vae, "score", score, data, batch_size)
     for rows, batch in batches(data, vae, batch_size):
         for name, values in score_batch(batch, seeds[rows]).items():
             scores.setdefault(name, []).append(values.numpy())
@@ -107,12 +107,29 @@ def worth_of_latent(vae: LatentVariableModel, data: Batch, seed: Seeds = 0, batc
         return unwrap(vae.likelihood(own)).log_prob(x) - unwrap(vae.likelihood(others)).log_prob(x)
 
     seeds = sampling.as_seeds(len(data.x), seed)
-    worth_of_batch = _compiled(worth, data, batch_size)
+    worth_of_batch = _compiled(vae, "worth", worth, data, batch_size)
     values = [worth_of_batch(batch, seeds[rows]).numpy() for rows, batch in batches(data, vae, batch_size)]
     return np.concatenate(values).astype(np.float64)
 
 
-def _compiled(function: Callable[..., Any], data: Batch, batch_size: int) -> Callable[..., Any]:
+def traced(
+    vae: LatentVariableModel, name: str, function: Callable[..., Any], made_for: str = "", **options: Any
+) -> Callable[..., Any]:
+    """A function of a model's as a graph, made by the first call and kept on the model for the next.
+
+    Args:
+        vae: the model. The graph is made anew after `compile`; Keras lets no other networks into a built model.
+        name: which function it is.
+        function: it uses nothing but the model and what `made_for` says.
+        made_for: what else it was made for.
+        **options: those of `tf.function`.
+    """
+    return vae.kept.get(name, made_for, lambda: tf.function(function, **options))
+
+
+def _compiled(
+    vae: LatentVariableModel, name: str, function: Callable[..., Any], data: Batch, batch_size: int
+) -> Callable[..., Any]:
     """Compiles a function of batches to a graph if there are enough batches to repay the seconds of tracing."""
     many = len(data.x) > 8 * positive_integer("batch_size", batch_size)
-    return tf.function(function, reduce_retracing=True) if many else function
+    return traced(vae, name, function, reduce_retracing=True) if many else function

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import keras
@@ -16,7 +15,7 @@ from tfpvae.errors import ModelError
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap, wrap
 from tfpvae.models import condition, feeding, networks, sampling
 from tfpvae.models.distribution_model import DistributionModel
-from tfpvae.models.predicting import Predictors
+from tfpvae.models.predicting import Kept, Predictor
 from tfpvae.objectives import BoundTerms, Elbo, Objective
 from tfpvae.priors import Prior, StandardNormal
 from tfpvae.random.seeds import Seeds
@@ -110,7 +109,7 @@ class LatentVariableModel(DistributionModel):
                 f"Received: objective={objective!r}"
             )
         self.objective = objective or Elbo()
-        self._predictors = Predictors()
+        self.kept = Kept()
         self.elbo_tracker = keras.metrics.Mean(name="elbo")
         self.kl_tracker = keras.metrics.Mean(name="kl")
 
@@ -314,19 +313,18 @@ class LatentVariableModel(DistributionModel):
         with feeding.bad_batches_named():
             if wanted is None:
                 return super().predict(data, *args, **kwargs)
-            step = functools.partial(self._statistics_step, wanted)
-            return self._predictors.get(wanted, self, step).predict(data, *args, **kwargs)
+            return self.kept.get(("predict", wanted), (), self._predictor(wanted)).predict(data, *args, **kwargs)
 
     def predict_step(self, data: Any) -> tf.Tensor:
         batch, _ = self._unpack(data)
         return sampling.reconstruct(self, batch.inputs())["mean"]
 
-    def _statistics_step(self, names: tuple[str, ...], data: Any) -> dict[str, tf.Tensor]:
-        return sampling.statistics(self, self._unpack(data)[0], names)
+    def _predictor(self, names: tuple[str, ...]) -> Callable[[], Predictor]:
+        return lambda: Predictor(self, lambda data: sampling.statistics(self, self._unpack(data)[0], names))
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
         super().compile(optimizer, **kwargs)
-        self._predictors.clear()
+        self.kept.clear()
 
     # Checks of what a user gives.
 

@@ -1,4 +1,4 @@
-"""Keras's loop of `predict` over batches, for other outputs than a model's own `predict_step`."""
+"""Keras's loop of `predict` for other outputs than those of a model's own `predict_step`, and what else is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Predictor(keras.Model):
     """
 
     def __init__(self, model: keras.Model, step: Callable[[Any], Any]) -> None:
-        super().__init__()
+        with model.distribute_strategy.scope():
+            super().__init__()
         self.model = model
         self.step = step
         self.built = True
@@ -32,19 +33,31 @@ class Predictor(keras.Model):
         return self.step(data)
 
 
-class Predictors:
-    """The predictors of one model, each made when it is first asked for. Keras does not take them for its layers."""
+class Kept:
+    """What was made of a model, mostly traced functions, kept for the next call. Keras does not take it for layers.
+
+    TensorFlow never gives back all of a traced function's memory: made anew in each call, they add up.
+    """
 
     def __init__(self) -> None:
-        self._by_key: dict[Hashable, Predictor] = {}
+        self._by_name: dict[Hashable, tuple[Hashable, Any]] = {}
 
-    def get(self, key: Hashable, model: keras.Model, step: Callable[[Any], Any]) -> Predictor:
-        """The predictor under this key. Of two threads that ask at once, both get the first one's."""
-        if key not in self._by_key:
-            with model.distribute_strategy.scope():
-                self._by_key.setdefault(key, Predictor(model, step))
-        return self._by_key[key]
+    def get(self, name: Hashable, made_for: Hashable, make: Callable[[], Any]) -> Any:
+        """The thing of that name. It is made where there is none, or one that was made for something else.
+
+        Of two threads that ask for the first at once, both get the same.
+        """
+        made = self._by_name.get(name)
+        if made is None:
+            made = self._by_name.setdefault(name, (made_for, make()))
+        if made[0] != made_for:
+            made = self._by_name[name] = (made_for, make())
+        return made[1]
+
+    def names(self) -> list[Hashable]:
+        """The names of what is kept."""
+        return list(self._by_name)
 
     def clear(self) -> None:
-        """Forgets them: the model's settings have changed."""
-        self._by_key.clear()
+        """Forgets all: the model's settings have changed."""
+        self._by_name.clear()
