@@ -79,7 +79,7 @@ TARGETS = {
             "tests/models/test_saving.py",
         ),
     ),
-    "feeding": Target(("tfpvae/models/feeding.py",), ("tests/models/test_feeding.py",)),
+    "feeding": Target(("tfpvae/models/feeding.py", "tfpvae/models/sources.py"), ("tests/models/test_feeding.py",)),
     "networks": Target(
         ("tfpvae/models/networks.py",),
         (

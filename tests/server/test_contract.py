@@ -121,7 +121,7 @@ def test_known_differences_are_recorded_cases() -> None:
 def test_numbers_are_written_as_recorded() -> None:
     import numpy as np
 
-    from tfpvae.server.json_text import format_decimals
+    from tfpvae.server.json_writing import format_decimals
 
     texts = set()
     for case in _cases():

@@ -44,7 +44,8 @@ def _request(layout: Any, answer: str, name: str) -> bytes:
 
 
 def _there_and_back(layout: Any, dtype: str, array: np.ndarray) -> np.ndarray:
-    from tfpvae.server.json_codec import parse_object, read_inputs, write_outputs
+    from tfpvae.server.json_answers import write_outputs
+    from tfpvae.server.json_codec import parse_object, read_inputs
     from tfpvae.server.json_text import parse
 
     name = "x_bytes" if dtype == "string" else "x"
@@ -78,7 +79,8 @@ def test_rows_come_back(tensor: tuple[str, np.ndarray]) -> None:
 
 @given(tensors(ROWS), tensors(ROWS))
 def test_both_layouts_hold_the_same(one: tuple[str, np.ndarray], two: tuple[str, np.ndarray]) -> None:
-    from tfpvae.server.json_codec import Layout, write_outputs
+    from tfpvae.server.json_answers import write_outputs
+    from tfpvae.server.json_codec import Layout
 
     rows = min(len(one[1]), len(two[1]))
     outputs = {"a_bytes": one[1][:rows], "b_bytes": two[1][:rows]}
@@ -167,7 +169,8 @@ def test_base64_errors(text: str) -> None:
     ],
 )
 def test_write_errors(outputs: dict[str, np.ndarray], message: str) -> None:
-    from tfpvae.server.json_codec import Layout, write_outputs
+    from tfpvae.server.json_answers import write_outputs
+    from tfpvae.server.json_codec import Layout
     from tfpvae.server.status import StatusError
 
     with pytest.raises(StatusError) as caught:
@@ -176,7 +179,8 @@ def test_write_errors(outputs: dict[str, np.ndarray], message: str) -> None:
 
 
 def test_text_that_is_not_utf8_is_answered_as_it_is() -> None:
-    from tfpvae.server.json_codec import Layout, write_outputs
+    from tfpvae.server.json_answers import write_outputs
+    from tfpvae.server.json_codec import Layout
     from tfpvae.server.json_text import encode
 
     answer = write_outputs({"text": np.array([b"\xff\x00"], object)}, Layout.ROW)
@@ -184,7 +188,8 @@ def test_text_that_is_not_utf8_is_answered_as_it_is() -> None:
 
 
 def test_bytes_in_rows_of_lists_are_indented_by_their_depth() -> None:
-    from tfpvae.server.json_codec import Layout, write_outputs
+    from tfpvae.server.json_answers import write_outputs
+    from tfpvae.server.json_codec import Layout
 
     answer = write_outputs({"x_bytes": np.array([[b"a"], [b"b"]], object)}, Layout.ROW)
     item = '[{{\n                "b64": "{}"\n            }}]'

@@ -39,14 +39,14 @@ DOUBLES = [
 
 
 def test_format_float32() -> None:
-    from tfpvae.server.json_text import format_decimals
+    from tfpvae.server.json_writing import format_decimals
 
     values, texts = zip(*FLOATS, strict=True)
     assert format_decimals(np.array(values, np.float32)) == list(texts)
 
 
 def test_format_float64() -> None:
-    from tfpvae.server.json_text import format_decimals
+    from tfpvae.server.json_writing import format_decimals
 
     values, texts = zip(*DOUBLES, strict=True)
     assert format_decimals(np.array(values, np.float64)) == list(texts)
@@ -54,7 +54,7 @@ def test_format_float64() -> None:
 
 @given(st.lists(st.floats(width=32)))
 def test_float32_comes_back(values: list[float]) -> None:
-    from tfpvae.server.json_text import format_decimals
+    from tfpvae.server.json_writing import format_decimals
 
     array = np.array(values, np.float32)
     read_back = np.array([json.loads(text) for text in format_decimals(array)], np.float64).astype(np.float32)
@@ -63,7 +63,7 @@ def test_float32_comes_back(values: list[float]) -> None:
 
 @given(st.lists(st.floats()))
 def test_float64_comes_back(values: list[float]) -> None:
-    from tfpvae.server.json_text import format_decimals
+    from tfpvae.server.json_writing import format_decimals
 
     texts = format_decimals(np.array(values, np.float64))
     np.testing.assert_array_equal([json.loads(text) for text in texts], values)
@@ -134,7 +134,8 @@ JSON = st.recursive(
 
 @given(JSON, st.booleans())
 def test_both_parsers_agree(value: object, ensure_ascii: bool) -> None:
-    from tfpvae.server.json_text import _Reader, parse, write
+    from tfpvae.server.json_text import _Reader, parse
+    from tfpvae.server.json_writing import write
     from tfpvae.server.status import StatusError
 
     try:
@@ -173,7 +174,8 @@ def test_deep_nesting_is_an_error() -> None:
     ],
 )
 def test_write(body: bytes, text: str | None) -> None:
-    from tfpvae.server.json_text import parse, write
+    from tfpvae.server.json_text import parse
+    from tfpvae.server.json_writing import write
 
     nested = (
         '{\n    "a": {\n        "b": [1, {\n                "c": null\n            }]\n    },\n'
@@ -184,7 +186,7 @@ def test_write(body: bytes, text: str | None) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_shortest_double_comes_back(value: float) -> None:
-    from tfpvae.server.json_text import write
+    from tfpvae.server.json_writing import write
 
     text = write([value])
     assert json.loads(text) == [value]

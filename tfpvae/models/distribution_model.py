@@ -15,7 +15,7 @@ from tfpvae._compat.keras import evaluates_during_fit
 from tfpvae.batch import Batch
 from tfpvae.errors import DataError
 from tfpvae.layers.base import stateless_seed
-from tfpvae.models import feeding, networks
+from tfpvae.models import feeding, networks, sources
 from tfpvae.models.divergence import StopWhenDiverged, check_weights, checked_gradients, divergence_named
 from tfpvae.models.exporting import Exportable
 from tfpvae.supports import Interval, Support
@@ -159,7 +159,7 @@ class DistributionModel(Exportable, keras.Model):
             self._check_y(y_val, "give validation_data=x, not validation_data=(x, y)")
             x_val, y_val = self._prepared(x_val, y_val, weight, "validation_data")
             validation_data = x_val if y_val is None else (x_val, y_val, weight)
-        if feeding.has_its_order(x):
+        if sources.has_its_order(x):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default.
         callbacks = kwargs.pop("callbacks", None)
         watch = StopWhenDiverged()
@@ -167,7 +167,7 @@ class DistributionModel(Exportable, keras.Model):
             callbacks.append(watch)
         else:
             callbacks = [watch, *keras.tree.flatten(callbacks if callbacks is not None else [])]
-        in_memory = x if feeding.as_array(x) is not None else None
+        in_memory = x if sources.as_array(x) is not None else None
         with feeding.bad_batches_named(), divergence_named(self, in_memory, watch):
             return super().fit(x, y, callbacks=callbacks, validation_data=validation_data, **kwargs)
 
@@ -244,7 +244,7 @@ class DistributionModel(Exportable, keras.Model):
     def _prepared(self, data: Any, y: Any, weight: Any, what: str, warn_of_grey: bool = False) -> tuple[Any, Any]:
         """Checked data, and the y that Keras is to have beside it; builds the model if it is not built."""
         y_what = "y" if what == "x" else f"the y of {what}"
-        source = feeding.opened_pairs(data, y, what, y_what) if self.takes_y else feeding.opened(data, what)
+        source = sources.opened_pairs(data, y, what, y_what) if self.takes_y else sources.opened(data, what)
         parts = self._checked_parts(source.first, what, y_what)
         batch, beside = source.first[0], source.first[1] if self.takes_y else None
         if warn_of_grey and self._event_is_x:

@@ -7,7 +7,8 @@ them too, although it never runs such a signature.
 from __future__ import annotations
 
 from tfpvae.server.json_codec import read_tensor
-from tfpvae.server.json_text import JsonObject, JsonValue, type_name, write
+from tfpvae.server.json_text import JsonObject, JsonValue, type_name
+from tfpvae.server.json_writing import write
 from tfpvae.server.status import StatusError, invalid
 
 

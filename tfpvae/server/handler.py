@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from tfpvae.server import json_codec, json_text
+from tfpvae.server import json_answers, json_codec, json_text, json_writing
 from tfpvae.server.examples import check_examples, check_signature
 from tfpvae.server.metadata import write_message, write_metadata
 from tfpvae.server.repository import Repository, VersionState
@@ -51,7 +51,7 @@ def json_answer(code: Code, text: str) -> Answer:
 
 def error_answer(code: Code, message: str) -> Answer:
     """The answer to a request that failed."""
-    return json_answer(code, f'{{\n{json_text.INDENT}"error": {json_text.quote(message)}\n}}')
+    return json_answer(code, f'{{\n{json_writing.INDENT}"error": {json_writing.quote(message)}\n}}')
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Handler:
         name = json_codec.signature_name(document)
         servable = self._repository.find(target.model, target.version, target.label)
         layout, inputs = json_codec.read_inputs(document, servable.signature(name).inputs)
-        return json_codec.write_outputs(servable.run(name, inputs), layout)
+        return json_answers.write_outputs(servable.run(name, inputs), layout)
 
     def _refuse_examples(self, verb: str, target: _Target, body: bytes) -> str:
         document = json_codec.parse_object(json_text.parse(body))
