@@ -67,8 +67,7 @@ def test_goes_the_whole_road(kind, own, digits, labels, only, tmp_path):
     assert estimate.log_marginal.mean() > measured.elbo.value - 5
     assert "The decoder uses z" in str(diagnose(measured))
 
-    # With a condition, each signature differs from those without in the same way.
-    kept = ("decode", "sample", "score") if model.takes_condition else SIGNATURES
+    kept = ("decode", "sample", "encode", "score")
     only(*kept)
     expected = {signature: outputs for signature, outputs in expected.items() if signature in kept}
     profile = Profile(float16="never", int8="never", litert=False)

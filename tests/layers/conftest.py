@@ -13,13 +13,19 @@ _spec.loader.exec_module(cases)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "rows(**attributes): the rows of cases.py that a test of `case` runs for")
+    config.addinivalue_line("markers", "slow_but_for(*names): all other rows are slow")
 
 
 def pytest_generate_tests(metafunc):
     """A test that asks for `case` runs for every row of the table, or for the rows that its marker names."""
     if "case" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("rows")
-        metafunc.parametrize("case", rows(**(marker.kwargs if marker else {})), indirect=True)
+        names = rows(**(marker.kwargs if marker else {}))
+        quick = metafunc.definition.get_closest_marker("slow_but_for")
+        slow = set(names) - set(quick.args) if quick else set()
+        assert not quick or set(quick.args) <= set(names)
+        parameters = [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
+        metafunc.parametrize("case", parameters, indirect=True)
 
 
 def rows(**wanted):

@@ -138,6 +138,8 @@ def test_mixed_precision_has_float32_parameters(case, policy):
         assert {value.dtype.name for value in rv.named_parameters.values()} == {"float32"}
 
 
+# XLA takes half a second for each.
+@pytest.mark.slow_but_for("IndependentBernoulli", "MixtureDiscretizedLogistic", "MultivariateNormalTriL")
 def test_xla_compiles_the_loss_and_its_gradient(case):
     # tests/layers/test_usage.py trains with jit_compile=True.
     import tensorflow as tf

@@ -332,6 +332,7 @@ class TestVariablesOfDistributions:
         assert len(layer.trainable_variables) == len(network.trainable_variables) > 0
 
 
+@pytest.mark.slow  # tests/models/test_train_step.py compares the steps of one and of two.
 def test_two_replicas(tmp_path):
     """MirroredStrategy over two logical devices: it trains, a learned prior's variables too. A process of its own."""
     script = tmp_path / "replicas.py"

@@ -29,7 +29,9 @@ print(json.dumps({{
 """
 
 
-@pytest.mark.parametrize("imports", ["import keras, tfpvae", "import tfpvae, keras"])
+@pytest.mark.parametrize(
+    "imports", ["import keras, tfpvae", pytest.param("import tfpvae, keras", marks=pytest.mark.slow)]
+)
 def test_a_fresh_process_gets_the_same_numbers_whatever_is_imported_first(imports, vae, digits, tmp_path: Path):
     x = digits.test[:5]
     np.save(tmp_path / "x.npy", x)

@@ -88,8 +88,9 @@ def trained(x: np.ndarray, first_steps: int, second_steps: int, batch_size: int 
 DATA = {"ring": ring, "planted": planted}
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("data", ["ring", pytest.param("planted", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("data", ["ring", "planted"])
 def test_its_samples_have_half_the_first_stages_discrepancy_at_most(data, seed):
     import keras
 

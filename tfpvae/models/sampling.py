@@ -15,8 +15,9 @@ from tfpvae.batch import Batch, Latents
 from tfpvae.errors import ModelError, UnavailableError
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap, wrap
 from tfpvae.objectives import elbo_at
+from tfpvae.random import numpy as random_numpy
+from tfpvae.random import tensorflow as random_tensorflow
 from tfpvae.random.seeds import LATENT, OBSERVATION, POSTERIOR, Seeds, seeds_for
-from tfpvae.random.tensorflow import uniform
 
 if TYPE_CHECKING:
     from tfpvae.models.conditional_density import ConditionalDensity
@@ -112,6 +113,13 @@ def parameters(rv: DistributionTensor) -> dict[str, tf.Tensor]:
         raise UnavailableError("the distribution has no named parameters")
     # Named copies: an output that is itself an input or a variable would lose its name in the graph.
     return {name: tf.identity(tensor, name=name) for name, tensor in rv.named_parameters.items()}
+
+
+def uniform(seeds: tf.Tensor, size: int, stream: int) -> tf.Tensor:
+    """The uniforms of each seed, `[B, size]`: the same bits in a graph and outside, where NumPy is faster."""
+    if tf.executing_eagerly() and seeds.dtype == tf.int64:
+        return tf.constant(random_numpy.uniform(seeds.numpy(), size, stream))
+    return random_tensorflow.uniform(seeds, size, stream)
 
 
 def _posterior(model: LatentVariableModel, inputs: Tensors) -> DistributionTensor:
