@@ -340,7 +340,8 @@ class TestOwnVersions:
             assert wrong.keys() == {"decode"}
             assert text in wrong["decode"]
 
-    def test_outputs_that_lose_the_rows_are_told(self):
+    @pytest.mark.parametrize("rows", [1, 3])
+    def test_outputs_of_other_rows_are_told(self, rows):
         import tensorflow as tf
 
         from tfpvae.export.endpoints import Endpoint
@@ -348,11 +349,66 @@ class TestOwnVersions:
         from tfpvae.signatures import SIGNATURES
 
         spec = (tf.TensorSpec([None, 2], tf.float32, name="z"),)
-        made = examples([Endpoint(SIGNATURES["decode"], lambda z: {"mean": z[:1]}, spec)])
-        _, wrong = compare(made, "X", lambda name, inputs: {"mean": inputs["z"][:1]}, 1e-4)
+        made = examples([Endpoint(SIGNATURES["decode"], lambda z: {"mean": tf.zeros([rows, 2])}, spec)])
+        _, wrong = compare(made, "X", lambda name, inputs: {"mean": np.zeros((rows, 2), np.float32)}, 1e-4)
+        inputs = 1 if rows == 3 else 2  # The first batch has one row.
         assert wrong["decode"].startswith(
-            "Output 'mean' of signature 'decode' in Keras must have 2 rows, as its inputs"
+            f"Output 'mean' of signature 'decode' in Keras must have {inputs} rows, as its inputs have"
         )
+
+    def test_the_largest_gap_of_all_batches_is_kept(self):
+        import tensorflow as tf
+
+        from tfpvae.export.endpoints import Endpoint
+        from tfpvae.export.parity import compare, examples
+        from tfpvae.signatures import SIGNATURES
+
+        spec = (tf.TensorSpec([None, 2], tf.float32, name="z"),)
+        made = examples([Endpoint(SIGNATURES["decode"], lambda z: {"mean": tf.tanh(z)}, spec)])
+        off = {len(each.inputs["z"]): error for each, error in zip(made, [0.01, 0.03, 0.02, 0.0], strict=False)}
+
+        def run(name, inputs):
+            return {"mean": np.tanh(inputs["z"]) + np.float32(off[len(inputs["z"])])}
+
+        (gap,), wrong = compare(made, "X", run, 0.1)
+        assert wrong == {}
+        assert gap.difference == pytest.approx(0.03, abs=1e-5)
+
+    @pytest.mark.parametrize(("levels", "passes"), [(1, True), (2, False)])
+    def test_png_files_may_differ_by_one_level(self, levels, passes):
+        import tensorflow as tf
+
+        from tfpvae.export.endpoints import Endpoint
+        from tfpvae.export.parity import compare, examples
+        from tfpvae.images import to_png
+        from tfpvae.signatures import SIGNATURES
+
+        def png(level):
+            return to_png(np.full((2, 2, 1), level / 255, np.float32))
+
+        spec = (tf.TensorSpec([None], tf.int64, name="seed"),)
+        signature = SIGNATURES["sample_png"]
+        made = examples([Endpoint(signature, lambda seed: {"image_bytes": tf.repeat([png(7)], tf.size(seed))}, spec)])
+
+        def run(name, inputs):
+            return {"image_bytes": np.array([png(7 + levels)] * len(inputs["seed"]), dtype=object)}
+
+        (gap,), wrong = compare(made, "X", run, 1e-4)
+        assert gap.difference == pytest.approx(levels / 255, rel=1e-3)
+        assert (wrong == {}) == passes
+
+    def test_a_warning_hinders_no_comparison_and_comes_after_the_errors(self, version, monkeypatch):
+        from tfpvae.export import verification
+        from tfpvae.savedmodel.lint import Finding, Severity
+
+        warning = Finding(Severity.WARNING, "no-inputs", "decode", None, "It has none.", "Give it one.")
+        monkeypatch.setattr(verification, "lint", lambda directory: [warning])
+        found = verification.verify(version)
+        assert found.findings == (warning,)
+        assert found.parity
+        rewrite(version, lambda manifest: manifest["signatures"].update(dream=manifest["signatures"]["decode"]))
+        first, second = verification.verify(version).findings
+        assert (first.severity, second) == (Severity.ERROR, warning)
 
     def test_a_signature_that_the_saved_model_lacks(self, version):
         from tfpvae.export.verification import verify

@@ -84,6 +84,47 @@ class TestMaximumLikelihood:
         assert history["val_loss"][-1] < first
 
 
+class TestWithoutAnInput:
+    """A network that learns its shape from the first data."""
+
+    @pytest.fixture
+    def model(self):
+        import keras
+
+        import tfpvae
+        from tfpvae import layers
+
+        network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4), layers.IndependentNormal([2])])
+        model = tfpvae.ConditionalDensity(network)
+        model.compile(keras.optimizers.Adam(0.05))
+        return model
+
+    @pytest.mark.parametrize("first", ["fit", "decode"])
+    def test_it_is_built_for_the_first_data_and_refuses_other(self, model, first):
+        x, y = np.zeros((5, 4, 3), np.float32), np.zeros((5, 2), np.float32)
+        model.fit(x, y, verbose=0) if first == "fit" else model.decode(x)
+        assert model.built
+        assert (model.input_shape_of_x, model.event_shape) == ((4, 3), (2,))
+        model.build((None, 12))  # It is built already.
+        assert model.input_shape_of_x == (4, 3)
+        for call in (model.decode, lambda x: model.fit(x, y, verbose=0)):
+            with pytest.raises(DataError, match=r"\[N, 4, 3\].*Received: shape \[5, 3, 4\]"):
+                call(np.zeros((5, 3, 4), np.float32))
+
+    def test_a_built_model_stays_as_it_is(self, normal):
+        with pytest.raises(DataError, match=r"Received: shape \[5, 7\]"):
+            normal.decode(np.zeros((5, 7), np.float32))
+        assert normal.input_shape_of_x == (3,)
+
+
+def test_it_is_called_inside_a_function_too(normal, data):
+    import tensorflow as tf
+
+    x = data[0][:4]
+    inside = tf.function(lambda x: normal.decode(x).mean())
+    np.testing.assert_allclose(inside(tf.constant(x)), normal.decode(x).mean(), rtol=1e-6)
+
+
 def test_saved_before_it_is_trained_it_loads_without_a_warning(normal, data, tmp_path):
     import keras
 

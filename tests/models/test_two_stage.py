@@ -210,6 +210,11 @@ class TestLinear:
         assert (estimate.standard_error < 0.05).all()
         assert (np.abs(estimate.log_marginal - exact) < 3 * estimate.standard_error).all()
 
+    def test_evaluate_reports_terms_that_add_up(self, vae):
+        vae.compile("adam")
+        reported = vae.evaluate(Linear.x, verbose=0, return_dict=True)
+        np.testing.assert_allclose(reported["elbo"], reported["log_likelihood"] - reported["kl"], rtol=1e-5)
+
     def test_encode_and_decode(self, vae):
         _, _, c, _, e, _ = Linear.moments()
         named = vae.encode(Linear.x).named_parameters
@@ -363,3 +368,52 @@ class TestErrors:
         decoder = keras.Sequential([keras.layers.Dense(2), layers.SphericalNormal(2)])
         with pytest.raises(ModelError, match="first must know the shape of its data"):
             tfpvae.TwoStageVAE(tfpvae.VAE(encoder, decoder), second)
+
+    def test_a_second_stage_of_a_smaller_size(self):
+        import tfpvae
+
+        first, _ = stages(latents=3)
+        _, smaller = stages()
+        with pytest.raises(ModelError, match=r"event shape \[3\]. Received: event shape \[2\]"):
+            tfpvae.TwoStageVAE(first, smaller)
+
+
+def test_a_second_stage_without_an_input_is_built_for_the_firsts_latents():
+    import keras
+
+    import tfpvae
+    from tfpvae import layers
+
+    first, _ = stages(latents=3)
+    encoder = keras.Sequential([keras.layers.Dense(4), layers.MultivariateNormalDiag(2)])
+    decoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), layers.SphericalNormal(3, 0.3)])
+    second = tfpvae.VAE(encoder, decoder)
+    assert not second.built
+    assert tfpvae.TwoStageVAE(first, second).second.event_shape == (3,)
+
+
+def test_the_networks_of_both_stages_drop_out_in_training_alone():
+    import keras
+
+    import tfpvae
+    from tfpvae import layers
+    from tfpvae.batch import Batch, Latents
+
+    def network(rows, params, layer):
+        return keras.Sequential([keras.Input((rows,)), keras.layers.Dropout(0.5), keras.layers.Dense(params), layer])
+
+    def stage(size):
+        q = network(size, 4, layers.MultivariateNormalDiag(2))
+        return tfpvae.VAE(q, network(2, size, layers.SphericalNormal(size, 0.3)))
+
+    vae = tfpvae.TwoStageVAE(stage(6), stage(2))
+    z = np.ones((3, 4), np.float32)
+    means = [vae.likelihood(Latents(z)).mean().numpy() for _ in range(2)]
+    np.testing.assert_array_equal(*means)
+    assert np.any(vae.likelihood(Latents(z), training=True).mean().numpy() != means[0])
+    x = np.ones((3, 6), np.float32)
+    parameters = [vae.encode(x).named_parameters for _ in range(2)]
+    for name, value in parameters[0].items():
+        np.testing.assert_array_equal(value, parameters[1][name])
+    in_training = vae.posterior(Batch(x), training=True)
+    assert in_training.event_shape == (4,)

@@ -205,11 +205,11 @@ def _network(stage: LatentVariableModel, name: str) -> keras.layers.Layer:
 
 
 def _posterior(stage: LatentVariableModel) -> Callable[..., tfd.Distribution]:
-    return lambda x, training=False: stage.posterior(Batch(x), training=training)
+    return lambda x, training: stage.posterior(Batch(x), training=training)
 
 
 def _likelihood(stage: LatentVariableModel) -> Callable[..., tfd.Distribution]:
-    return lambda z, training=False: stage.likelihood(Latents(z), training=training)
+    return lambda z, training: stage.likelihood(Latents(z), training=training)
 
 
 def _check_stages(first: Any, second: Any) -> None:
