@@ -79,7 +79,15 @@ TARGETS = {
             "tests/models/test_saving.py",
         ),
     ),
-    "feeding": Target(("tfpvae/models/feeding.py", "tfpvae/models/sources.py"), ("tests/models/test_feeding.py",)),
+    "feeding": Target(
+        ("tfpvae/models/feeding.py", "tfpvae/models/sources.py"),
+        (
+            "tests/models/test_feeding.py",
+            "tests/models/test_conditional.py",
+            "tests/models/test_networks.py",
+            "tests/layers/test_data_of_likelihoods.py",
+        ),
+    ),
     "networks": Target(
         ("tfpvae/models/networks.py",),
         (

@@ -224,6 +224,16 @@ class TestOwnVersions:
         assert verification.refused
         assert verification.findings[0].text == "manifest.json is missing beside onnx/."
 
+    def test_a_manifest_without_hashes_is_told(self, version):
+        from tfpvae.export.verification import verify
+
+        manifest = json.loads((version / MANIFEST).read_text())
+        del manifest["files"]
+        (version / MANIFEST).write_text(json.dumps(manifest))
+        (finding,) = verify(version).errors
+        assert (finding.rule, finding.op) == ("files", MANIFEST)
+        assert "must list the SHA-256 of each file" in finding.text
+
     def test_a_graph_that_is_no_saved_model(self, version):
         from tfpvae.export.verification import verify
 

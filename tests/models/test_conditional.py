@@ -310,11 +310,12 @@ class TestMistakes:
             (lambda y: y + 1, r"y must be labels from 0 to 9\. Received: 10 at index \[9\], and 6 such values"),
             (lambda y: y - 1, r"y must be labels from 0 to 9\. Received: -1 at index \[0\]"),
             (lambda y: y[:-1], r"integer labels, shape \[50\].*Received: shape \[49\]"),
+            (lambda y: np.r_[y, y[:1]], r"integer labels, shape \[50\].*Received: shape \[51\]"),
             (lambda y: y.astype(float), "integer labels.*dtype float64"),
             (lambda y: one_hot(y), r"integer labels.*shape \[50, 10\]"),
             (lambda y: y.astype(str), "integer labels.*dtype <U"),
         ],
-        ids=["missing", "too large", "negative", "too few", "floats", "one-hot", "text"],
+        ids=["missing", "too large", "negative", "too few", "too many", "floats", "one-hot", "text"],
     )
     def test_in_labels(self, change, message, build_conditional, digits, labels):
         vae = build_conditional()
