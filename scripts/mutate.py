@@ -62,7 +62,8 @@ TARGETS = {
         ("tests/test_objectives.py", "tests/test_objectives_of_models.py", "tests/test_objectives_ppca.py"),
     ),
     "sampling": Target(
-        ("tfpvae/models/sampling.py", "tfpvae/models/predicting.py"), ("tests/models/test_sampling.py",)
+        ("tfpvae/models/sampling.py", "tfpvae/models/predicting.py"),
+        ("tests/models/test_sampling.py", "tests/models/test_vae.py"),
     ),
     "models": Target(
         (
@@ -76,6 +77,8 @@ TARGETS = {
             "tests/models/test_vae.py",
             "tests/models/test_train_step.py",
             "tests/models/test_divergence.py",
+            "tests/models/test_feeding.py",
+            "tests/models/test_conditional.py",
             "tests/models/test_saving.py",
         ),
     ),
@@ -97,7 +100,8 @@ TARGETS = {
         ),
     ),
     "conditional": Target(
-        ("tfpvae/models/condition.py", "tfpvae/models/conditional.py"), ("tests/models/test_conditional.py",)
+        ("tfpvae/models/condition.py", "tfpvae/models/conditional.py"),
+        ("tests/models/test_conditional.py", "tests/priors/test_conditional_prior.py"),
     ),
     "density": Target(("tfpvae/models/conditional_density.py",), ("tests/models/test_conditional_density.py",)),
     "hierarchical": Target(

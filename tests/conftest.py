@@ -64,6 +64,7 @@ def build_vae() -> Callable[..., VAE]:
         encoder: Any = None,
         decoder: Any = None,
         hidden: int = 8,
+        name: str | None = None,
         **compile_options: Any,
     ) -> VAE:
         import keras
@@ -94,7 +95,7 @@ def build_vae() -> Callable[..., VAE]:
                 likelihood,
             ]
         )
-        vae = tfpvae.VAE(encoder, decoder, prior)
+        vae = tfpvae.VAE(encoder, decoder, prior, name=name)
         vae.compile(**{"optimizer": keras.optimizers.Adam(1e-2), **compile_options})
         return vae
 
@@ -156,7 +157,7 @@ def vae(build_vae: Callable[..., VAE], digits: Digits) -> VAE:
     import keras
 
     keras.utils.set_random_seed(0)
-    model = build_vae(hidden=32)
+    model = build_vae(hidden=32, name="vae")  # The same in every worker: one of them exports it for all.
     model.fit(digits.train, epochs=3, batch_size=50, verbose=0)
     return model
 

@@ -21,7 +21,7 @@ from tfpvae.errors import DataError, ManifestError, NotFoundError, RequestError,
 from tfpvae.files import local_path
 from tfpvae.images import to_png
 from tfpvae.manifest import MANIFEST, Manifest, read_manifest
-from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, PRECISIONS, graph_of
+from tfpvae.signatures import CONDITION, ONNX_DIRECTORY, PRECISIONS, WEIGHTS_FILE, graph_of
 
 
 class Decoder(Sampler):
@@ -32,7 +32,8 @@ class Decoder(Sampler):
 
     Args:
         path: a model's directory (`models/digits`: its highest version is taken), a version's
-            (`models/digits/1`), a folder of `<signature>.onnx` files, or one such file.
+            (`models/digits/1`), a folder of `<signature>.onnx` files, or one such file. The graphs of a large model
+            need the version's `weights.bin` beside them.
         precision: "float32", whose samples are the server's; or "int8" or "float16", with which the signatures that
             have such a graph are computed. The manifest says how far those are from float32, and how fast.
         threads: the threads that compute one call; None lets ONNX Runtime take one for each core.
@@ -142,7 +143,10 @@ class Decoder(Sampler):
                     self._graphs[signature], options, providers=["CPUExecutionProvider"]
                 )
             except Exception as error:  # as in _run
-                raise ServerError(f"ONNX Runtime could not load {self._graphs[signature]}: {error}") from error
+                why = str(error)
+                if WEIGHTS_FILE in why:
+                    why += f". Its weights are in {WEIGHTS_FILE}, which must lie beside it."
+                raise ServerError(f"ONNX Runtime could not load {self._graphs[signature]}: {why}") from error
         return self._sessions[signature]
 
 

@@ -70,10 +70,12 @@ class TargetEntry:
     Attributes:
         signatures: the names of the signatures that it holds.
         left_out: why it does not hold the others, by name.
+        shared: the files that all of them need, relative to the version.
     """
 
     signatures: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    shared: tuple[str, ...] = field(default=(), metadata={"if_any": True})
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,14 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 def encode(value: Any) -> Any:
-    """The value of a dataclass, and of what it holds, as `json` writes it."""
+    """The value of a dataclass, and of what it holds, as `json` writes it.
+
+    A field with `metadata["if_any"]` is left out where it is empty.
+    """
     if dataclasses.is_dataclass(value):
-        return {json_key(each): encode(getattr(value, each.name)) for each in json_fields(value.__class__)}
+        fields = [each for each in json_fields(value.__class__) if not each.metadata.get("if_any")]
+        fields += [each for each in json_fields(value.__class__) if each not in fields and getattr(value, each.name)]
+        return {json_key(each): encode(getattr(value, each.name)) for each in fields}
     if isinstance(value, Mapping):
         return {key: encode(each) for key, each in value.items()}
     return [encode(each) for each in value] if isinstance(value, tuple | list) else value

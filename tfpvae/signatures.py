@@ -151,6 +151,10 @@ PRECISIONS: Final = ("float32", "float16", "int8")
 """What weights and activations of a graph are. Inputs and outputs are float32 in all."""
 
 
+WEIGHTS_FILE: Final = "weights.bin"
+"""The file in that folder with the weights of all graphs, where the model is large; a graph needs it beside it."""
+
+
 def graph_file(signature: str, precision: str = "float32") -> str:
     """The name of a graph's file: `decode.onnx` in float32, else `decode.int8.onnx`."""
     return f"{signature}.onnx" if precision == "float32" else f"{signature}.{precision}.onnx"

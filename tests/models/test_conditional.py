@@ -97,6 +97,27 @@ class TestTheLoss:
         assert losses[1] < losses[0]
 
 
+def test_the_networks_drop_out_in_training_alone():
+    import keras
+
+    import tfpvae
+    from tfpvae import layers
+    from tfpvae.batch import Batch, Latents
+
+    def network(size, params, last):
+        first, y = keras.Input((size,)), keras.Input((3,), name="y")
+        joined = keras.layers.Dropout(0.5)(keras.layers.Concatenate()([first, y]))
+        return keras.Model([first, y], last(keras.layers.Dense(params)(joined)))
+
+    encoder = network(6, 4, layers.MultivariateNormalDiag(2))
+    vae = tfpvae.ConditionalVAE(encoder, network(2, 6, layers.SphericalNormal(6, 0.3)), num_classes=3)
+    x, z, y = np.ones((4, 6), np.float32), np.ones((4, 2), np.float32), np.array([0, 1, 2, 0])
+    for function, rows in ((vae.posterior, Batch(x, y)), (vae.likelihood, Latents(z, y))):
+        first, second = (function(rows).mean().numpy() for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+        assert np.any(function(rows, training=True).mean().numpy() != first)
+
+
 class TestKinds:
     """Kinds of y, of data and of networks."""
 

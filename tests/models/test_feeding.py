@@ -246,6 +246,25 @@ def test_a_py_dataset_keeps_what_keras_asks_of_it(build_vae):
     assert data.epochs >= 2  # Keras calls it once more than there are epochs.
 
 
+def test_the_index_of_a_wrong_value_counts_from_the_start_of_large_data():
+    from tfpvae.models.feeding import check_array
+    from tfpvae.supports import UnitInterval
+
+    x = np.zeros((6_000_000, 1), np.uint8)
+    x[5_000_000] = 2
+    with pytest.raises(DataError, match=r"Received: 2 at index \[5000000, 0\], and 1 such values in all"):
+        check_array(x, (1,), UnitInterval(), "x")
+
+
+def test_y_that_is_missing_is_told_as_fit_takes_it(build_conditional, digits):
+    import tensorflow as tf
+
+    with pytest.raises(ModelError, match="y must be given beside x, as in fit"):
+        build_conditional().fit(digits.train[:20], verbose=0)
+    with pytest.raises(ModelError, match=r"x must be batches of pairs \(x, y\) of arrays"):
+        build_conditional().fit(tf.data.Dataset.from_tensor_slices(digits.train[:20]).batch(10), verbose=0)
+
+
 def test_image_data_says_what_to_give(build_vae):
     from tfpvae.data import ImageData
 

@@ -573,6 +573,8 @@ class TestErrors:
 
         z1 = keras.Input((5,), name="z1")
         self.refused(self.parts(posteriors={"z2": dense(z1, 3)}), r"must take z1 of shape \[4\].*input of shape \[5\]")
+        smaller = keras.Input((3,), name="z1")
+        self.refused(self.parts(posteriors={"z2": dense(smaller, 3)}), r"of shape \[4\].*input of shape \[3\]")
 
     def test_an_input_of_no_known_shape(self):
         import keras

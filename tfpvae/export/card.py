@@ -14,6 +14,7 @@ from tfpvae.signatures import (
     DEFAULT_ALIAS_OF,
     DEFAULT_SIGNATURE,
     ONNX_DIRECTORY,
+    WEIGHTS_FILE,
     graph_file,
 )
 from tfpvae.supports import Real, bounds_in_words
@@ -148,6 +149,13 @@ def _calls(manifest: Manifest, served_as: str) -> Iterator[str]:
             "    return dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs)))",
         ]
     yield from ("In Python, in this folder:", "", "```python", *lines, "```", "")
+    if has_onnx and manifest.targets["onnx"].shared:
+        yield from (
+            f"`{ONNX_DIRECTORY}/{WEIGHTS_FILE}` holds the weights of all graphs: a graph that is copied needs it "
+            "beside it. ONNX Runtime in the browser is given it by the option `externalData`: "
+            f'`[{{path: "{WEIGHTS_FILE}", data: "{WEIGHTS_FILE}"}}]`.',
+            "",
+        )
 
 
 def _signatures(manifest: Manifest, served_as: str) -> Iterator[str]:

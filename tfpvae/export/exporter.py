@@ -10,7 +10,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -136,9 +136,9 @@ def export_model(
     served_as = Path(os.path.abspath(directory)).name  # noqa: PTH100  a link keeps its own name
     present, absent = endpoints(model)
     expected = examples(present.values())
-    with publishing(directory, version) as publication, ExitStack() as stack:
+    with publishing(directory, version) as publication:
         task = Task(model, present, publication.building, served_as, profile, progress)
-        written = [write_target(target, task, expected, stack) for target in targets() if profile.writes(target.name)]
+        written = [write_target(target, task, expected) for target in targets() if profile.writes(target.name)]
         gaps = [gap for each in written for gap in each.gaps]
         reduced, timings = _reduced(task, written, expected)
         recommended = recommend(timings, _differences(written, reduced))
@@ -164,15 +164,14 @@ def export_model(
 
 @dataclass(frozen=True)
 class Written:
-    """What a target wrote: what it holds, how far that is from Keras, and what runs it, by name."""
+    """What a target wrote: what it holds, and how far that is from Keras."""
 
     target: Target
     entry: TargetEntry
     gaps: list[Gap]
-    runs: Mapping[str, Run]
 
 
-def write_target(target: Target, task: Task, expected: list[Example], stack: ExitStack) -> Written:
+def write_target(target: Target, task: Task, expected: list[Example]) -> Written:
     """Writes a target, and compares it with Keras until all that it holds agrees.
 
     Raises:
@@ -185,7 +184,6 @@ def write_target(target: Target, task: Task, expected: list[Example], stack: Exi
             left_out[name] = why
     from_the_start = set(left_out)
     gaps: list[Gap] = []
-    runs: Mapping[str, Run] = {}
     held: tuple[str, ...] = ()
     while wanted := {name: endpoint for name, endpoint in task.endpoints.items() if name not in left_out}:
         left_out |= target.write(dataclasses.replace(task, endpoints=wanted))
@@ -193,8 +191,7 @@ def write_target(target: Target, task: Task, expected: list[Example], stack: Exi
         if not held:
             break
         task.progress(f"comparing {target.runtime} with Keras")
-        runs = stack.enter_context(target.open(task.directory, held))
-        gaps, wrong = _compared(target, runs, examples_of(expected, held), task.profile.tolerance)
+        gaps, wrong = _compared(target, task, held, examples_of(expected, held))
         if not wrong:
             break
         left_out |= wrong
@@ -204,21 +201,34 @@ def write_target(target: Target, task: Task, expected: list[Example], stack: Exi
         if name not in from_the_start:
             task.progress(f"left out {name} of {target.files}: {why}")
     in_order = {name: left_out[name] for name in task.endpoints if name in left_out}
-    return Written(target, TargetEntry(held, in_order), gaps if held else [], runs if held else {})
+    return Written(
+        target, TargetEntry(held, in_order, target.shared_files(task.directory) if held else ()), gaps if held else []
+    )
 
 
 def _compared(
-    target: Target, runs: Mapping[str, Run], expected: list[Example], tolerance: float
+    target: Target, task: Task, held: tuple[str, ...], expected: list[Example]
+) -> tuple[list[Gap], dict[str, str]]:
+    # One loader after the other, for each holds the weights in memory; TensorFlow's second frees its own much later.
+    tolerance = task.profile.tolerance
+    others, wrong_there = _compared_by(target.open_otherwise(task.directory, held), target, expected, tolerance)
+    gaps, wrong = _compared_by(target.open(task.directory, held), target, expected, tolerance)
+    return gaps + others, wrong | wrong_there
+
+
+def _compared_by(
+    opened: AbstractContextManager[Mapping[str, Run]], target: Target, expected: list[Example], tolerance: float
 ) -> tuple[list[Gap], dict[str, str]]:
     gaps: list[Gap] = []
     left_out: dict[str, str] = {}
-    for runtime, run in runs.items():
-        if target.drops_differing:
-            compared, wrong = compare(expected, runtime, run, tolerance, target.errors)
-            left_out = wrong | left_out
-        else:
-            compared = check_parity(expected, runtime, run, tolerance)
-        gaps += compared
+    with opened as runs:
+        for runtime, run in runs.items():
+            if target.drops_differing:
+                compared, wrong = compare(expected, runtime, run, tolerance, target.errors)
+                left_out = wrong | left_out
+            else:
+                compared = check_parity(expected, runtime, run, tolerance)
+            gaps += compared
     return gaps, left_out
 
 
@@ -228,9 +238,8 @@ def _reduced(task: Task, written: list[Written], expected: list[Example]) -> tup
     timings: list[Timing] = []
     for name in (name for name in REDUCIBLE if name in task.endpoints):
         holders = [each for each in written if name in each.entry.signatures]
-        runs = {each.target.runtime: each.runs[each.target.runtime] for each in holders}
         latents, own = task.endpoints.get("sample_latent"), examples_of(expected, [name])
-        tried, times = reduce(task, name, latents, own, runs, [each.target for each in holders])
+        tried, times = reduce(task, name, latents, own, [each.target for each in holders])
         reduced += tried
         timings += times
     return reduced, timings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,7 +42,6 @@ def reduce(
     name: str,
     latents: Endpoint | None,
     examples: list[Example],
-    runs: Mapping[str, Run],
     holders: Sequence[Target],
 ) -> tuple[list[Reduced], list[Timing]]:
     """Times a signature in every target, writes it in lower precisions, and drops those that are not worthwhile.
@@ -51,7 +51,6 @@ def reduce(
         name: the signature.
         latents: the signature that draws latents; None if the model has none.
         examples: inputs with the model's own outputs, as in the parity check.
-        runs: the functions that run the signature in float32, by runtime.
         holders: the targets that contain the signature.
 
     Returns:
@@ -75,12 +74,14 @@ def reduce(
                 reduced.append(written)
             elif written is not None:
                 attempts.append(written)
-    timed = {(runtime, "float32"): run for runtime, run in runs.items()}
-    timed |= {(attempt.target.runtime, attempt.precision): attempt.run for attempt in attempts}
     timings: list[Timing] = []
-    if len(timed) > 1:
+    if len(holders) + len(attempts) > 1:
         progress(f"timing {name}")
-        timings = time_runs(timed, name, held_out)
+        with ExitStack() as stack:
+            opened = {target.runtime: stack.enter_context(target.open(directory, (name,))) for target in holders}
+            timed = {(runtime, "float32"): runs[runtime] for runtime, runs in opened.items()}
+            timed |= {(attempt.target.runtime, attempt.precision): attempt.run for attempt in attempts}
+            timings = time_runs(timed, name, held_out)
     for attempt in attempts:
         judged = _judged(attempt, examples, timings, directory, profile)
         reduced.append(judged)

@@ -249,8 +249,9 @@ def _open(target: Target, directory: Path, manifest: Manifest, stack: ExitStack)
     if not held or not (directory / target.files).exists():
         return
     # The export compared each runtime with Keras, so that two of them may differ by twice what it allows.
-    for runtime, run in stack.enter_context(target.open(directory, held)).items():
-        yield _Opened(runtime, run, held, 2 * manifest.tolerance, target.errors)
+    for opened in (target.open, target.open_otherwise):
+        for runtime, run in stack.enter_context(opened(directory, held)).items():
+            yield _Opened(runtime, run, held, 2 * manifest.tolerance, target.errors)
     for precision, names in manifest.kept(target.name).items():
         allowed = max(
             each.tolerance or manifest.tolerance

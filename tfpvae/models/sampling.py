@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from tfpvae.batch import Batch, Latents
@@ -118,7 +119,7 @@ def parameters(rv: DistributionTensor) -> dict[str, tf.Tensor]:
 def uniform(seeds: tf.Tensor, size: int, stream: int) -> tf.Tensor:
     """The uniforms of each seed, `[B, size]`: the same bits in a graph and outside, where NumPy is faster."""
     if tf.executing_eagerly() and seeds.dtype == tf.int64:
-        return tf.constant(random_numpy.uniform(seeds.numpy(), size, stream))
+        return tf.constant(random_numpy.uniform(np.asarray(seeds), size, stream))
     return random_tensorflow.uniform(seeds, size, stream)
 
 

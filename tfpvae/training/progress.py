@@ -19,13 +19,13 @@ class Progress(keras.callbacks.Callback):
     epoch.
 
     Args:
-        out: where to write.
+        out: where to write; None is the standard output of the moment.
     """
 
-    def __init__(self, out: TextIO = sys.stdout) -> None:
+    def __init__(self, out: TextIO | None = None) -> None:
         super().__init__()
-        self.out = out
-        self.live = out.isatty()
+        self.out = out or sys.stdout
+        self.live = self.out.isatty()
         self.epoch = 0
         self.drawn = self.started = 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
@@ -48,8 +47,7 @@ def write(tmp_path):
     def written(model, *names):
         present = {name: endpoint for name, endpoint in endpoints(model)[0].items() if name in names}
         task = Task(model, present, tmp_path, "m", Profile(litert=True), lambda step: None)
-        with contextlib.ExitStack() as stack:
-            done = write_target(TARGET, task, examples(present.values()), stack)
+        done = write_target(TARGET, task, examples(present.values()))
         return tmp_path / TARGET.files, done.gaps, done.entry.left_out
 
     return written

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -37,6 +36,7 @@ from tfpvae.export.profile import Profile
 from tfpvae.export.repository import LAYOUTS
 from tfpvae.export.repository.model_config import replace_text
 from tfpvae.export.repository.versions import publishing, versions
+from tfpvae.export.targets.onnx_weights import write_alone
 from tfpvae.files import local_path
 from tfpvae.manifest import SignatureEntry, read_manifest
 from tfpvae.models import DistributionModel
@@ -112,7 +112,7 @@ def export_layout(
         with ExitStack() as stack:
             publications = {each: stack.enter_context(publishing(repository / each, version)) for each in graphs}
             for servable, graph in graphs.items():
-                shutil.copy(graph, publications[servable].building / "model.onnx")
+                write_alone(graph, publications[servable].building / "model.onnx")
                 if layout == "triton" and not (repository / servable / "config.pbtxt").exists():
                     signature = manifest.signatures[graph_of(graph.name)[0]]
                     replace_text(repository / servable / "config.pbtxt", triton_config(servable, signature))

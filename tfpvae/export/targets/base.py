@@ -6,6 +6,7 @@ compares it with Keras, lists it in the manifest, verifies it, describes it in t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 from abc import ABC, abstractmethod
@@ -95,6 +96,16 @@ class Target(ABC):
         Returns:
             A context manager that yields functions to run it, by name. The first is `runtime`; it is the one timed.
         """
+
+    def open_otherwise(self, directory: Path, signatures: tuple[str, ...]) -> AbstractContextManager[Mapping[str, Run]]:
+        """As `open`, by other loaders than that of `runtime`: they are compared too, and closed at once."""
+        del directory, signatures
+        return contextlib.nullcontext({})
+
+    def shared_files(self, directory: Path) -> tuple[str, ...]:
+        """The files that all its signatures need, relative to the version directory."""
+        del directory
+        return ()
 
     def discard(self, directory: Path) -> None:
         """Removes `files`, before they are written again with fewer signatures."""

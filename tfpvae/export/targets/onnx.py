@@ -19,7 +19,8 @@ from tfpvae.export.endpoints import Endpoint
 from tfpvae.export.targets.base import Target, Task
 from tfpvae.export.targets.onnx_operators import HANDLERS
 from tfpvae.export.targets.onnx_precision import has_weights, write_float16, write_int8
-from tfpvae.signatures import ONNX_DIRECTORY, Run, Signature, graph_file
+from tfpvae.export.targets.onnx_weights import SHARED_FROM, SharedFile, Weights, set_weights
+from tfpvae.signatures import ONNX_DIRECTORY, WEIGHTS_FILE, Run, Signature, graph_file
 
 OPSET: Final = 18
 """The highest that tf2onnx writes."""
@@ -29,30 +30,38 @@ class NoOnnxFormError(Exception):
     """A signature holds operators that ONNX or ONNX Runtime do not have."""
 
 
-def write_onnx(endpoint: Endpoint, path: Path) -> None:
+def write_onnx(
+    endpoint: Endpoint, path: Path, weights: Weights | None = None, shared: SharedFile | None = None
+) -> None:
     """Writes a signature as an ONNX graph with a free batch, and opens it in ONNX Runtime.
 
     Args:
         endpoint: the signature.
         path: the file.
+        weights: those of the model, which are then no part of what tf2onnx converts; None leaves them to it.
+        shared: the file in the same folder where they go.
 
     Raises:
         NoOnnxFormError: it has no ONNX form; no file is left.
     """
-    function = tf.function(endpoint.function, input_signature=endpoint.input_signature, autograph=False)
-    model = from_function(function, input_signature=endpoint.input_signature, opset=OPSET, custom_op_handlers=HANDLERS)
-    names = {spec.name for spec in endpoint.input_signature}
+    specs, computed = list(endpoint.input_signature), endpoint.function
+    values: dict[str, np.ndarray] = {}
+    if weights is not None:
+        specs, computed, values = [*specs, *weights.specs], weights.as_inputs(computed), weights.values()
+    function = tf.function(computed, input_signature=specs, autograph=False)
+    model = from_function(function, input_signature=specs, opset=OPSET, custom_op_handlers=HANDLERS)
     # A tensor that the function took from outside, such as a prior's own, has become an input without a value.
-    taken = {inside.name: tensor for tensor, inside in function.get_concrete_function().graph.captures}
-    for value in [value for value in model.graph.input if value.name not in names]:
-        model.graph.input.remove(value)
-        model.graph.initializer.append(onnx.numpy_helper.from_array(taken[value.name].numpy(), value.name))
+    for tensor, inside in function.get_concrete_function().graph.captures:
+        if tensor.dtype != tf.resource:
+            values[inside.name] = tensor.numpy()
     try:
         onnx.checker.check_model(model, full_check=True)
-        open_graph(model.SerializeToString())
+        set_weights(model, values, shared)
+        onnx.save(model, path)
+        open_graph(path)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, *REFUSALS) as error:
+        path.unlink(missing_ok=True)
         raise NoOnnxFormError(str(error).strip().splitlines()[0]) from error
-    onnx.save(model, path)
 
 
 def open_graph(graph: Path | bytes) -> onnxruntime.InferenceSession:
@@ -65,7 +74,8 @@ def open_graph(graph: Path | bytes) -> onnxruntime.InferenceSession:
 def run_onnx(directory: Path, precision: str = "float32") -> Run:
     """Runs signatures in ONNX Runtime, from the files that `graph_file` names."""
 
-    open_once = functools.cache(open_graph)
+    # One at a time: each holds the weights in memory.
+    open_once = functools.lru_cache(maxsize=1)(open_graph)
 
     def run(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         session = open_once(directory / graph_file(name, precision))
@@ -94,13 +104,19 @@ class Onnx(Target):
         directory = task.directory / ONNX_DIRECTORY
         directory.mkdir()
         left_out: dict[str, str] = {}
+        weights = Weights(task.model)
+        sharing = (weights, SharedFile(directory)) if weights.nbytes >= SHARED_FROM else (None, None)
         for name, endpoint in task.endpoints.items():
             task.progress(f"writing {graph_file(name)}")
             try:
-                write_onnx(endpoint, directory / graph_file(name))
+                write_onnx(endpoint, directory / graph_file(name), *sharing)
             except NoOnnxFormError as error:
                 left_out[name] = str(error)
         return left_out
+
+    def shared_files(self, directory: Path) -> tuple[str, ...]:
+        shared = Path(ONNX_DIRECTORY) / WEIGHTS_FILE
+        return (shared.as_posix(),) if (directory / shared).is_file() else ()
 
     @contextlib.contextmanager
     def open(self, directory: Path, signatures: tuple[str, ...]) -> Iterator[Mapping[str, Run]]:

@@ -21,6 +21,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from tfpvae.export.targets.onnx_weights import write_alone
+
 _CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
 _PRODUCTS: Final = ("MatMul", "Gemm", *_CONVOLUTIONS)
 _IN_FLOAT32: Final = [*DEFAULT_OP_BLOCK_LIST, "IsInf"]
@@ -37,16 +39,20 @@ def write_float16(graph: Path, path: Path) -> str:
     Returns:
         The method.
     """
-    model = onnx.shape_inference.infer_shapes(onnx.load(graph))
+    model = onnx.load(graph, load_external_data=False)
     before = set(_before_weights(model.graph))
+    # Without what they hold: these tools copy the whole graph several times.
+    weights = _as_inputs(model.graph, graph.parent)
+    model = onnx.shape_inference.infer_shapes(model)
     computed = {name for node in model.graph.node if node.name in before for name in node.output}
     given = {value.name for value in model.graph.input}
     used = {name for node in model.graph.node if node.name not in before for name in node.input}
     # The converter also rounds what the nodes that it must leave pass to each other. So it is given the others alone.
     outputs = [value.name for value in model.graph.output]
     rest = onnx.utils.Extractor(model).extract_model(sorted(used & (computed | given)), outputs)
+    own = [value.name for value in (*rest.graph.input, *rest.graph.output) if value.name not in weights]
     with _quiet():
-        reduced = OnnxModel(convert_float_to_float16(rest, keep_io_types=True, op_block_list=_IN_FLOAT32))
+        reduced = OnnxModel(convert_float_to_float16(rest, keep_io_types=own, op_block_list=_IN_FLOAT32))
         reduced.topological_sort()  # The casts of the inputs were put last.
     drawn = [value.name for value in reduced.model.graph.input if value.name in computed]
     if drawn:
@@ -60,8 +66,32 @@ def write_float16(graph: Path, path: Path) -> str:
     else:
         whole = reduced.model
     onnx.checker.check_model(whole, full_check=True)
+    _fill_in(whole.graph, weights, graph.parent)
     onnx.save(whole, path)
     return "weights and activations"
+
+
+def _as_inputs(graph: onnx.GraphProto, folder: Path) -> dict[str, onnx.TensorProto]:
+    """Makes inputs of the weights of products, and gives them by name. All others are loaded."""
+    used = {name for node in graph.node if node.op_type in _PRODUCTS for name in node.input}
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name in used and len(tensor.dims) > 1}
+    for name, tensor in weights.items():
+        graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+    for tensor in weights.values():
+        graph.initializer.remove(tensor)
+    for tensor in graph.initializer:
+        if onnx.external_data_helper.uses_external_data(tensor):
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+    return weights
+
+
+def _fill_in(graph: onnx.GraphProto, weights: Mapping[str, onnx.TensorProto], folder: Path) -> None:
+    """Makes constants of those inputs again, in the type that they have there."""
+    for value in [value for value in graph.input if value.name in weights]:
+        array = onnx.numpy_helper.to_array(weights[value.name], str(folder))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        graph.input.remove(value)
+        graph.initializer.append(onnx.numpy_helper.from_array(array.astype(dtype), value.name))
 
 
 def write_int8(graph: Path, path: Path, inputs: Mapping[str, np.ndarray]) -> str:
@@ -78,10 +108,12 @@ def write_int8(graph: Path, path: Path, inputs: Mapping[str, np.ndarray]) -> str
     Returns:
         The method, "dynamic" or "static".
     """
-    static = any(node.op_type in _CONVOLUTIONS for node in onnx.load(graph).graph.node)
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    static = any(node.op_type in _CONVOLUTIONS for node in nodes)
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(str(graph), str(prepared), skip_symbolic_shape=True)
+        alone, prepared = Path(folder) / "alone.onnx", Path(folder) / "prepared.onnx"
+        write_alone(graph, alone)
+        quant_pre_process(str(alone), str(prepared), skip_symbolic_shape=True)
         if static:
             rows = _Rows(inputs)
             quantize_static(prepared, path, rows, per_channel=True, op_types_to_quantize=list(_PRODUCTS))
@@ -103,7 +135,7 @@ class _Rows(CalibrationDataReader):
 
 def has_weights(graph: Path) -> bool:
     """Whether a graph has products with weights: without, there is nothing to reduce."""
-    model = onnx.load(graph)
+    model = onnx.load(graph, load_external_data=False)
     return len(_before_weights(model.graph)) < len(model.graph.node)
 
 

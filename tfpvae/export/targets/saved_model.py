@@ -39,8 +39,12 @@ class SavedModel(Target):
 
     @contextlib.contextmanager
     def open(self, directory: Path, signatures: tuple[str, ...]) -> Iterator[Mapping[str, Run]]:
+        yield {self.runtime: run_v2(directory)}
+
+    @contextlib.contextmanager
+    def open_otherwise(self, directory: Path, signatures: tuple[str, ...]) -> Iterator[Mapping[str, Run]]:
         with run_v1(directory) as run:
-            yield {self.runtime: run_v2(directory), f"{self.runtime} (v1)": run}
+            yield {f"{self.runtime} (v1)": run}
 
 
 TARGET: Final = SavedModel()
@@ -58,8 +62,11 @@ def write_saved_model(model: keras.Model, endpoints: Mapping[str, Endpoint], dir
         directory: where to write.
     """
     archive = keras.export.ExportArchive()
-    for part in model.layers:
-        archive.track(part)
+    # Each endpoint brings its variables. The parts are there for what else they hold, such as lookup tables: tracked as
+    # layers they would have every weight written a second time.
+    parts = tf.Module()
+    parts.layers = list(model.layers)
+    archive.track(parts)
     for name, endpoint in endpoints.items():
         archive.add_endpoint(name, endpoint.function, list(endpoint.input_signature))
     default = endpoints.get(DEFAULT_ALIAS_OF)
