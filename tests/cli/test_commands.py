@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,8 +64,10 @@ def test_evaluate_by_importance_samples_and_a_report(road, tmp_path, capsys):
 def test_serve_and_sample(road, tmp_path):
     from tfpvae.edge import Decoder
 
+    config = road / "models.config"
+    assert main(["versions", str(road / "models" / "digits"), "--label", "stable=1", "--config", str(config)]) == 0
     server = subprocess.Popen(
-        [sys.executable, "-m", "tfpvae", "serve", str(road / "models"), "--port", "0"],
+        [sys.executable, "-m", "tfpvae", "serve", str(road / "models"), "--port", "0", "--config", str(config)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -82,6 +85,8 @@ def test_serve_and_sample(road, tmp_path):
 
         with Client(url, "digits") as client:
             over_http = client.sample(16, seed=7)
+        labelled = httpx.get(f"{url}/v1/models/digits/labels/stable").json()
+        assert labelled["model_version_status"][0]["version"] == "1"
         np.testing.assert_array_equal(over_http, Decoder(road / "models" / "digits").sample(16, seed=7))
     finally:
         server.terminate()

@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfpvae.cli import main
@@ -94,6 +96,25 @@ def server_config():
         }
 
     return read
+
+
+class Clock:
+    """The time that models.config is written at."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def pass_(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    from tfpvae.export.repository import model_config
+
+    clock = Clock()
+    monkeypatch.setattr(model_config, "now", lambda: clock.now)
+    return clock
 
 
 def run(*arguments: str | Path) -> int:
@@ -257,17 +278,81 @@ class TestLabels:
         gone = [line.strip() for line in added.splitlines() if line not in both.splitlines()]
         assert gone == ["model_version_policy { latest { num_versions: 1 } }"]
 
-    def test_a_label_moves_once_the_version_is_loaded(self, bare, server_config, capsys):
+    def test_a_label_moves_once_the_version_is_loaded(self, bare, server_config, capsys, clock):
         """TensorFlow Serving refuses a file that moves a label to a version that it has not loaded, policy and all."""
         config = bare.parent / "models.config"
         run_json(capsys, bare, "--label", "stable=12")
         state = run_json(capsys, bare, "--label", "stable=2")
         assert state["labels_pending"] == {"stable": 2}
         assert server_config(config.read_text())["m"][1:] == ([2, 12], {"stable": 12})
+        written = config.read_bytes()
+        assert run_json(capsys, bare, "--label", "stable=2")["labels_pending"] == {"stable": 2}  # At once: not loaded.
+        assert config.read_bytes() == written
+        clock.pass_(seconds=61)
         assert run_json(capsys, bare, "--label", "stable=2")["labels_pending"] == {}
         assert server_config(config.read_text())["m"][1:] == ([2, 12], {"stable": 2})
         assert run(bare, "--label", "stable=5") == 0
         assert "Not moved yet: stable, to 5." in capsys.readouterr().out
+
+    def test_a_label_is_moved_back_at_once(self, bare, server_config, capsys, clock):
+        config = bare.parent / "models.config"
+        run_json(capsys, bare, "--label", "stable=3")
+        run_json(capsys, bare, "--label", "stable=7")
+        clock.pass_(seconds=61)
+        state = run_json(capsys, bare, "--label", "stable=7")
+        assert (state["labels"], state["loaded"]) == ({"stable": 7}, [3, 7, 12])
+        assert "# 3 is kept for a roll-back" in config.read_text()
+        state = run_json(capsys, bare, "--label", "stable=3", "--keep", "1")
+        assert (state["labels"], state["labels_pending"], state["loaded"]) == ({"stable": 3}, {}, [3, 7, 12])
+        assert numbers(bare) == [3, 7, 12]
+
+    @pytest.mark.parametrize(
+        ("policy", "versions"),
+        [("", ()), ("latest { num_versions: 1 }", ()), ("specific { versions: 3 versions: 2 }", (2, 3))],
+    )
+    def test_every_model_is_read_to_be_served(self, policy, versions, tmp_path):
+        from tfpvae.export.repository.model_config import Entry, read_entries
+
+        config = tmp_path / "models.config"
+        config.write_text(
+            'model_config_list { config { name: "a" base_path: "/a" model_version_policy { ' + policy + " } "
+            'version_labels { key: "x" value: 3 } } config { name: "b" } }'
+        )
+        assert read_entries(config) == {"a": Entry("/a", versions, {"x": 3}), "b": Entry()}
+
+    @pytest.mark.parametrize("policy", ["all {}", "latest { num_versions: 2 }"])
+    def test_a_policy_that_is_not_had_here_is_refused(self, policy, tmp_path):
+        from tfpvae.export.repository.model_config import read_entries
+
+        config = tmp_path / "models.config"
+        with pytest.raises(ExportError, match="There is no"):
+            read_entries(config)
+        config.write_text(f'model_config_list {{ config {{ name: "a" model_version_policy {{ {policy} }} }} }}')
+        with pytest.raises(ExportError, match="must have 'a' served by version numbers or in its highest version"):
+            read_entries(config)
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_no_order_of_calls_and_polls_writes_a_file_that_the_server_refuses(
+        self, seed, bare, server_config, capsys, clock
+    ):
+        """TensorFlow Serving refuses a file that moves a label, which it knows, to a version that is not loaded."""
+        rng = np.random.default_rng(seed)
+        config = bare.parent / "models.config"
+        loaded, labels, polled = {12}, {}, clock.now
+        for _ in range(40):
+            clock.pass_(seconds=int(rng.choice([0, 1, 10, 40])))
+            if clock.now - polled >= timedelta(seconds=30) or rng.random() < 0.2:
+                if config.exists():
+                    _, versions, wanted = server_config(config.read_text())["m"]
+                    for label, version in wanted.items():
+                        assert version in loaded or label not in labels, (config.read_text(), labels, loaded)
+                    loaded, labels = set(versions), wanted
+                polled = clock.now
+            if rng.random() < 0.1:
+                (bare / str(max(numbers(bare)) + 1)).mkdir()
+            label = rng.choice(["stable", "canary"])
+            run(bare, "--label", f"{label}={rng.choice(numbers(bare))}")
+        assert labels
 
     def test_a_newer_version_is_loaded_when_a_label_is_given_again(self, bare, server_config, capsys):
         config = bare.parent / "models.config"

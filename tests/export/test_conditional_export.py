@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfpvae.errors import NotFoundError, RequestError
 from tfpvae.manifest import MANIFEST
@@ -45,11 +46,18 @@ def decoder(version):
 
 
 @pytest.fixture(scope="module")
-def client(version):
-    from tfpvae.client import Client
+def url(version):
     from tfpvae.server import running
 
-    with running(version.parent.parent) as url, Client(url, "labelled") as client:
+    with running(version.parent.parent) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url):
+    from tfpvae.client import Client
+
+    with Client(url, "labelled") as client:
         yield client
 
 
@@ -156,6 +164,31 @@ def test_a_model_without_a_condition_takes_no_y(exported):
 
     with pytest.raises(RequestError, match=r"sample of this model takes seed. Received: seed, y"):
         Decoder(exported.path, threads=1).sample(2, y=1)
+
+
+class TestTheCommandLinesSample:
+    def picture(self, url, out, *arguments):
+        from tfpvae.cli import main
+
+        assert main(["sample", "--url", url, "--model", "labelled", "--mean", "--out", str(out), *arguments]) == 0
+        return np.asarray(Image.open(out))
+
+    @pytest.mark.parametrize(("y", "of_rows", "columns"), [("3", [3] * 6, 3), ("0,1,2", [0, 1, 2] * 2, 3)])
+    def test_of_labels(self, y, of_rows, columns, url, client, tmp_path):
+        from tfpvae.images import grid
+
+        picture = self.picture(url, tmp_path / "grid.png", "--n", "6", "--seed", "5", "--y", y)
+        expected = grid(client.sample_mean(6, seed=5, y=of_rows), columns)
+        np.testing.assert_array_equal(picture, np.asarray(expected))
+
+    def test_wrong_ones_are_refused(self, url, tmp_path, capsys):
+        from tfpvae.cli import main
+
+        with pytest.raises(SystemExit):
+            main(["sample", "--url", url, "--model", "labelled", "--y", "zero", "--out", str(tmp_path / "x.png")])
+        assert "must be numbers, as in 3 or 0,1,2 or 0.5,1.0. Received: 'zero'" in capsys.readouterr().err
+        assert main(["sample", "--url", url, "--model", "labelled", "--out", str(tmp_path / "x.png")]) == 1
+        assert "takes seed, y" in capsys.readouterr().err
 
 
 def test_a_condition_of_floats(build_conditional, tmp_path, only):

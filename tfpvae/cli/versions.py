@@ -149,8 +149,8 @@ def _print_outcome(outcome: _Outcome, model: str) -> None:
     for label, version in outcome.pending.items():
         print(
             f"Not moved yet: {label}, to {version}. TensorFlow Serving moves a label only to a version that it has "
-            f"loaded, and refuses the whole file otherwise. It loads {version} now: give the same command again when "
-            f"/v1/models/{model}/versions/{version} says AVAILABLE."
+            f"loaded, and refuses the whole file otherwise. It loads {version} now: give the same command again in a "
+            f"minute, when /v1/models/{model}/versions/{version} says AVAILABLE."
         )
 
 

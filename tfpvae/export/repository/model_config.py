@@ -10,14 +10,19 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tfpvae.errors import ExportError
+from tfpvae.export.repository.text_format import Message, messages, parse, texts
 from tfpvae.files import write_text
 
 POLICY: Final = "model_version_policy"
 LABELS: Final = "version_labels"
+LOADING: Final = timedelta(minutes=1)
+"""How long a server may take to see a version in the file and to load it: polls of 30 s, as in serving/compose.yaml."""
+
 HEADER: Final = "# What TensorFlow Serving serves (ModelServerConfig, in protobuf's text format).\n"
 
 
@@ -30,11 +35,15 @@ class Entry:
         versions: the versions that are loaded, ascending; empty where the policy names none, as the default does, which
             loads the highest.
         labels: the versions by label.
+        kept: those of the loaded versions that a label has left, to move it back at once.
+        loading: when others of them were added, for a minute: the server may not have loaded them yet.
     """
 
     base_path: str = ""
     versions: tuple[int, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
+    kept: tuple[int, ...] = ()
+    loading: Mapping[int, datetime] = field(default_factory=dict)
 
 
 class Labelling(NamedTuple):
@@ -60,8 +69,36 @@ def read_entry(config: Path, model: str) -> Entry | None:
     Raises:
         ExportError: the file cannot be read, or TensorFlow Serving could not read it.
     """
-    found = _find(_parse(_read(config), config), model, config)
-    return None if found is None else _entry(found, config)
+    text = _read(config)
+    found = _find(parse(text, config), model, config)
+    return None if found is None else _entry(found, text, config)
+
+
+def read_entries(config: Path) -> dict[str, Entry]:
+    """What the file says of every model, by name, to serve them so.
+
+    Args:
+        config: the file.
+
+    Raises:
+        ExportError: the file cannot be read, or has a policy other than versions by number or the highest one.
+    """
+    if not config.is_file():
+        raise ExportError(f"There is no {config}.")
+    text = _read(config)
+    root = parse(text, config)
+    entries: dict[str, Entry] = {}
+    for message in messages(_list(root, config), "config", config) if root.fields else []:
+        name = "".join(texts(message, "name"))
+        for policy in messages(message, POLICY, config):
+            latest = [count for one in messages(policy, "latest", config) for count in texts(one, "num_versions")]
+            if messages(policy, "all", config) or latest not in ([], ["1"]):
+                raise ExportError(
+                    f"{config} must have {name!r} served by version numbers or in its highest version: "
+                    "specific { versions: 1 } or latest { num_versions: 1 }."
+                )
+        entries[name] = _entry(message, text, config)
+    return entries
 
 
 def write_labels(
@@ -69,8 +106,9 @@ def write_labels(
 ) -> Labelling:
     """Sets a model's labels, and has the server load the versions that they point at and the newest.
 
-    TensorFlow Serving refuses a whole file, its policy included, that moves a label to a version that is not loaded. So
-    where a label is to move to such a version, it is only loaded now; the same call later moves the label.
+    TensorFlow Serving refuses a whole file, its policy included, that moves a label to a version that is not loaded,
+    and goes on refusing it. So where a label is to move to such a version, it is only loaded now; the same call a
+    minute later moves the label. The version that a label leaves stays loaded, so that it can be moved back at once.
 
     Args:
         config: the file; made if there is none.
@@ -87,17 +125,37 @@ def write_labels(
         ExportError: a label or a version that cannot be, or a file that cannot be read or written.
     """
     text = _read(config)
-    root = _parse(text, config)
+    root = parse(text, config)
     found = _find(root, model, config)
-    old = None if found is None else _entry(found, config)
+    old = None if found is None else _entry(found, text, config)
     present = sorted(present)
     labels, pending = _changed(old, changes, present, model)
-    wanted = {*labels.values(), *pending.values(), *present[-1:]} if labels or pending else set()
-    entry = Entry(base_path if old is None else old.base_path, tuple(sorted(wanted)), dict(sorted(labels.items())))
+    entry = _changed_entry(old or Entry(base_path), labels, pending, present)
     if entry != old:
         lines = _lines(entry)
         replace_text(config, _added(text, root, model, entry, config) if found is None else _edited(text, found, lines))
     return Labelling(entry, pending)
+
+
+def _changed_entry(old: Entry, labels: dict[str, int], pending: dict[str, int], present: list[int]) -> Entry:
+    if not labels and not pending:
+        return Entry(old.base_path)
+    left = {version for label, version in old.labels.items() if labels.get(label) != version}
+    kept = (left or set(old.kept)) & set(present) - {*labels.values()}
+    versions = {*labels.values(), *pending.values(), *present[-1:], *kept}
+    loading = {version: since for version, since in old.loading.items() if version in versions and _is_new(since)}
+    if old.labels:  # A server without labels takes those of versions that it has not loaded.
+        loading |= dict.fromkeys(versions - {*old.versions, *loading}, now())
+    return Entry(old.base_path, tuple(sorted(versions)), dict(sorted(labels.items())), tuple(sorted(kept)), loading)
+
+
+def now() -> datetime:
+    """The moment, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _is_new(since: datetime) -> bool:
+    return now() - since < LOADING
 
 
 def _changed(
@@ -106,6 +164,8 @@ def _changed(
     """The labels as they are to be written, and those that must wait."""
     labels = dict(old.labels) if old is not None else {}
     loaded = set(old.versions if old is not None and old.versions else present[-1:])
+    if old is not None:
+        loaded -= {version for version, since in old.loading.items() if _is_new(since)}
     pending: dict[str, int] = {}
     for label, version in changes.items():
         if re.fullmatch(r"[A-Za-z0-9_.-]+", label) is None:
@@ -135,11 +195,15 @@ def _changed(
 def _lines(entry: Entry) -> list[str]:
     specific = " ".join(f"versions: {version}" for version in entry.versions)
     policy = f"specific {{ {specific} }}" if entry.versions else "latest { num_versions: 1 }"
+    notes = [f"# {version} is kept for a roll-back" for version in entry.kept]
+    notes += [f"# {version} is loaded since {since.isoformat()}" for version, since in sorted(entry.loading.items())]
+    if notes:
+        policy = "\n".join(["", *notes, policy, ""])
     labels = [f'{LABELS} {{ key: "{label}" value: {version} }}' for label, version in entry.labels.items()]
     return [f"{POLICY} {{ {policy} }}", *labels]
 
 
-def _edited(text: str, found: _Message, lines: list[str]) -> str:
+def _edited(text: str, found: Message, lines: list[str]) -> str:
     """The text with the model's two fields replaced, where the first of them stood, or else at the entry's end."""
     spans = [(one.start, one.end) for one in found.fields if one.name in (POLICY, LABELS)]
     several_lines = "\n" in text[found.start : found.end]
@@ -162,7 +226,7 @@ def _edited(text: str, found: _Message, lines: list[str]) -> str:
     return text[: first[0]] + new + text[first[1] :]
 
 
-def _added(text: str, root: _Message, model: str, entry: Entry, config: Path) -> str:
+def _added(text: str, root: Message, model: str, entry: Entry, config: Path) -> str:
     """The text with the model after the others."""
     names = [f"name: {json.dumps(model)}", f"base_path: {json.dumps(entry.base_path)}", 'model_platform: "tensorflow"']
     block = "  config {\n" + "".join(f"    {line}\n" for line in names + _lines(entry)) + "  }\n"
@@ -200,188 +264,53 @@ def replace_text(config: Path, text: str) -> None:
         raise ExportError(f"{config} cannot be written: {error}") from error
 
 
-# Of protobuf's text format: what every message has, without knowing its fields.
-
-
-class _Message(NamedTuple):
-    """A message, with its braces; the file itself is one without.
-
-    Attributes:
-        fields: what is in it.
-        start: where it begins in the text.
-        end: where it ends.
-    """
-
-    fields: list[_Field]
-    start: int
-    end: int
-
-
-class _Field(NamedTuple):
-    """A field and its value: `name: "digits"`, `latest { ... }`, `versions: [1, 2]`.
-
-    Attributes:
-        name: its name.
-        values: the value, or the list's values: messages, and what else there is as text without quotes.
-        start: where it begins in the text.
-        end: where it ends.
-    """
-
-    name: str
-    values: list[_Message | str]
-    start: int
-    end: int
-
-
-class _Token(NamedTuple):
-    text: str
-    start: int
-    end: int
-
-
-_TOKEN: Final = re.compile(
-    r"""(?P<space>(?:\s|\#[^\n]*)+)|(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<word>[\w.+-]+)|(?P<mark>[][{}<>:;,/])"""
-)
-_CLOSING: Final = {"{": "}", "<": ">"}
-
-
-class _Parser:
-    """Reads the text from left to right; `next` is the token that comes."""
-
-    def __init__(self, text: str, config: Path) -> None:
-        self.config = config
-        self.text = text
-        self.tokens: list[_Token] = []
-        position = 0
-        while position < len(text):
-            match = _TOKEN.match(text, position)
-            if match is None:
-                raise self.error(position)
-            if match.lastgroup != "space":
-                self.tokens.append(_Token(match[0], match.start(), match.end()))
-            position = match.end()
-        self.tokens.append(_Token("", len(text), len(text)))
-        self.next = 0
-
-    def error(self, position: int) -> ExportError:
-        line = self.text.count("\n", 0, position) + 1
-        return ExportError(f"{self.config}, line {line}, is not a ModelServerConfig in protobuf's text format.")
-
-    def peek(self) -> str:
-        return self.tokens[self.next].text
-
-    def take(self) -> _Token:
-        token = self.tokens[self.next]
-        if not token.text:
-            raise self.error(token.start)
-        self.next += 1
-        return token
-
-    def expect(self, text: str) -> _Token:
-        token = self.take()
-        if token.text != text:
-            raise self.error(token.start)
-        return token
-
-    def fields(self, closing: str) -> list[_Field]:
-        fields = []
-        while self.peek() != closing:
-            fields.append(self.field())
-        return fields
-
-    def field(self) -> _Field:
-        name = self.take()
-        if name.text == "[":  # [type.googleapis.com/some.Message] { ... }
-            while self.take().text != "]":
-                pass
-        elif re.fullmatch(r"[A-Za-z_]\w*", name.text) is None:
-            raise self.error(name.start)
-        if self.peek() == ":":
-            self.take()
-        elif self.peek() not in ("{", "<", "["):
-            raise self.error(self.tokens[self.next].start)
-        values = self.values()
-        end = self.tokens[self.next - 1].end
-        if self.peek() in (",", ";"):
-            end = self.take().end
-        return _Field(name.text, values, name.start, end)
-
-    def values(self) -> list[_Message | str]:
-        if self.peek() != "[":
-            return [self.value()]
-        self.take()
-        listed: list[_Message | str] = []
-        while self.peek() != "]":
-            listed.append(self.value())
-            if self.peek() != "]":
-                self.expect(",")
-        self.take()
-        return listed
-
-    def value(self) -> _Message | str:
-        token = self.take()
-        if token.text in _CLOSING:
-            fields = self.fields(_CLOSING[token.text])
-            return _Message(fields, token.start, self.take().end)
-        if token.text[0] not in "\"'":
-            if re.fullmatch(r"[\w.+-]+", token.text) is None:
-                raise self.error(token.start)
-            return token.text
-        text = token.text[1:-1]
-        while self.peek()[:1] in ('"', "'"):  # "a" "b" is "ab".
-            text += self.take().text[1:-1]
-        return text
-
-
-def _parse(text: str, config: Path) -> _Message:
-    return _Message(_Parser(text, config).fields(""), 0, len(text))
-
-
-def _messages(message: _Message, name: str, config: Path) -> list[_Message]:
-    """The values of a field that holds messages."""
-    messages = []
-    for one in message.fields:
-        if one.name == name and one.values:
-            value = one.values[0] if len(one.values) == 1 else None
-            if not isinstance(value, _Message):
-                raise ExportError(f"{config} must have {name} {{ ... }}, once for each, to be changed here.")
-            messages.append(value)
-    return messages
-
-
-def _texts(message: _Message, name: str) -> list[str]:
-    """The values of a field that holds numbers or strings."""
-    return [value for one in message.fields if one.name == name for value in one.values if isinstance(value, str)]
-
-
-def _list(root: _Message, config: Path) -> _Message:
-    lists = _messages(root, "model_config_list", config)
+def _list(root: Message, config: Path) -> Message:
+    lists = messages(root, "model_config_list", config)
     if len(lists) != 1:
         raise ExportError(f"{config} must have one model_config_list. Received: {len(lists)}")
     return lists[0]
 
 
-def _find(root: _Message, model: str, config: Path) -> _Message | None:
+def _find(root: Message, model: str, config: Path) -> Message | None:
     if not root.fields:
         return None
-    entries = _messages(_list(root, config), "config", config)
-    found = [entry for entry in entries if _texts(entry, "name") == [model]]
+    entries = messages(_list(root, config), "config", config)
+    found = [entry for entry in entries if texts(entry, "name") == [model]]
     if len(found) > 1:
         raise ExportError(f"{config} must name {model!r} once. Received: {len(found)} times")
     return found[0] if found else None
 
 
-def _entry(message: _Message, config: Path) -> Entry:
+def _entry(message: Message, text: str, config: Path) -> Entry:
     versions: set[int] = set()
     labels: dict[str, int] = {}
     try:
-        for policy in _messages(message, POLICY, config):
-            for specific in _messages(policy, "specific", config):
-                versions |= {int(value, 0) for value in _texts(specific, "versions")}
-        for label in _messages(message, LABELS, config):
-            labels[_texts(label, "key")[0]] = int(_texts(label, "value")[0], 0)
+        for policy in messages(message, POLICY, config):
+            for specific in messages(policy, "specific", config):
+                versions |= {int(value, 0) for value in texts(specific, "versions")}
+        for label in messages(message, LABELS, config):
+            labels[texts(label, "key")[0]] = int(texts(label, "value")[0], 0)
     except (ValueError, IndexError) as error:
         raise ExportError(
             f"{config} must have whole numbers for versions, and a key and a value in each label."
         ) from error
-    return Entry("".join(_texts(message, "base_path")), tuple(sorted(versions)), dict(sorted(labels.items())))
+    kept = {int(version) for version in _KEPT.findall(text, message.start, message.end)} & versions
+    loading = {int(v): _time(t) for v, t in _LOADING.findall(text, message.start, message.end) if int(v) in versions}
+    return Entry(
+        "".join(texts(message, "base_path")),
+        tuple(sorted(versions)),
+        dict(sorted(labels.items())),
+        tuple(sorted(kept)),
+        loading,
+    )
+
+
+_KEPT: Final = re.compile(r"# (\d+) is kept for a roll-back")
+_LOADING: Final = re.compile(r"# (\d+) is loaded since (\S+)")
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return now()  # Somebody wrote it: it is waited for a minute from now.
