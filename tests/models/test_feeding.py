@@ -1,5 +1,7 @@
 """What a VAE can be fed with, and what it says to the rest."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -254,6 +256,27 @@ def test_the_index_of_a_wrong_value_counts_from_the_start_of_large_data():
     x[5_000_000] = 2
     with pytest.raises(DataError, match=r"Received: 2 at index \[5000000, 0\], and 1 such values in all"):
         check_array(x, (1,), UnitInterval(), "x")
+
+
+@pytest.mark.parametrize("kind", ["array", "data set"])
+@pytest.mark.parametrize(("scale", "shift", "warned"), [(255, 0, True), (2, -1, True), (1, 0, False)])
+def test_images_that_a_gaussian_takes_and_no_picture_can_show_are_warned_of(
+    kind, scale, shift, warned, build_vae, digits
+):
+    import tensorflow as tf
+
+    from tfpvae import layers
+
+    vae = build_vae(likelihood=layers.SphericalNormal((8, 8, 1), 1.0))
+    x = digits.train[:20] * scale + shift
+    data = x if kind == "array" else tf.data.Dataset.from_tensor_slices(x).batch(10)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        vae.fit(data, verbose=0)
+    told = [str(each.message) for each in caught if "images with values" in str(each.message)]
+    assert len(told) == warned
+    if warned:
+        assert f"x holds images with values from {shift:g} to {scale + shift:g}." in told[0]
 
 
 def test_y_that_is_missing_is_told_as_fit_takes_it(build_conditional, digits):

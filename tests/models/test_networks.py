@@ -415,7 +415,7 @@ class TestGreyValues:
     def test_are_nothing_to_warn_of_for_a_gaussian(self, build_vae):
         from tfpvae import layers
 
-        build_vae(likelihood=layers.IndependentNormal(EVENT)).fit(self.GREY * 3, verbose=0)
+        build_vae(likelihood=layers.IndependentNormal(EVENT)).fit(self.GREY, verbose=0)
 
     def test_binary_integers_and_booleans_are_no_grey_values(self, build_vae):
         vae = build_vae()

@@ -63,6 +63,40 @@ def test_latents_means_and_samples_are_numpys_for_the_edge_seeds(vae):
     np.testing.assert_array_equal(vae.sample(seed=EDGE_SEEDS), uniforms < mean)
 
 
+MANY = 600
+BY_ROWS = {
+    "sample_mean": lambda vae, x: vae.sample_mean(MANY, seed=3),
+    "sample": lambda vae, x: vae.sample(MANY, seed=3),
+    "sample_png": lambda vae, x: vae.sample_png(MANY, seed=3),
+    "reconstruct": lambda vae, x: vae.reconstruct(x),
+    "score": lambda vae, x: vae.score(x, seed=3)["elbo"],
+}
+
+
+@pytest.mark.parametrize("call", BY_ROWS.values(), ids=BY_ROWS)
+def test_many_rows_are_computed_some_at_a_time(call, vae, digits, monkeypatch):
+    import tfpvae
+
+    likelihood, rows = tfpvae.VAE.likelihood, []
+
+    def spy(self, latents, training=False):
+        rows.append(latents.z.shape[0])
+        return likelihood(self, latents, training)
+
+    x = np.resize(digits.test, (MANY, 8, 8, 1))
+    monkeypatch.setattr(tfpvae.VAE, "likelihood", spy)
+    values = call(vae, x)
+    assert len(values) == MANY == sum(rows)
+    assert max(rows) <= 256
+    if isinstance(values, list):
+        assert len(set(values)) > MANY / 2
+        return
+    alone = {"sample_mean": vae.sample_mean(seed=[3 + MANY - 1]), "sample": vae.sample(seed=[3 + MANY - 1])}
+    alone |= {"reconstruct": vae.reconstruct(x[-1:]), "score": vae.score(x[-1:], seed=[3 + MANY - 1])["elbo"]}
+    (name,) = [name for name, each in BY_ROWS.items() if each is call]
+    np.testing.assert_allclose(values[-1:], alone[name], rtol=1e-5, atol=1e-5)
+
+
 def test_samples_follow_their_means(vae):
     """Each pixel is on as often as its mean says: 64 x 2000 draws, z-scores of each pixel's count."""
     n = 2000

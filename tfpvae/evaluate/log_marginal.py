@@ -28,7 +28,7 @@ from tfpvae.errors import ModelError
 from tfpvae.evaluate.rows import batches, checked, traced
 from tfpvae.layers.distribution_tensor import wrap
 from tfpvae.models import LatentVariableModel, networks, sampling
-from tfpvae.models.feeding import warn_of_grey
+from tfpvae.models.feeding import warn_of_values
 from tfpvae.objectives import log_joint, log_likelihood
 from tfpvae.random.numpy import key_of, threefry2x32, uniform
 from tfpvae.random.seeds import DRAW_SEEDS, LATENT, POSTERIOR, Seeds
@@ -183,7 +183,7 @@ def _check(vae: LatentVariableModel, x: Any, y: Any, seed: Seeds, **counts: int)
     for name, count in counts.items():
         positive_integer(name, count)
     data = checked(vae, x, y)
-    warn_of_grey(data.x, vae.support, "x")
+    warn_of_values(data.x, vae.support, "x")
     return data, sampling.as_seeds(len(data.x), seed).numpy()
 
 

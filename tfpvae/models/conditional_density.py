@@ -121,7 +121,9 @@ class ConditionalDensity(DistributionModel):
             ModelError: the distribution cannot be drawn by seed, or seed is not as said.
         """
         x = self._x(x)
-        return sampling.sample_observed(self, {"x": x, "seed": sampling.as_seeds(x.shape[0], seed)})["sample"]
+        return sampling.in_chunks(
+            sampling.sample_observed, self, {"x": x, "seed": sampling.as_seeds(x.shape[0], seed)}
+        )["sample"]
 
     def score(self, x: tf.Tensor, y: Any) -> dict[str, tf.Tensor]:
         """`log_likelihood`: log p(y given x), `[B]`, in nats.
@@ -132,7 +134,7 @@ class ConditionalDensity(DistributionModel):
         x = self._x(x)
         feeding.check_array(y, self.event_shape, self.support, "y")
         feeding.check_rows(x, y)
-        return {"log_likelihood": unwrap(self.likelihood(x)).log_prob(tf.cast(y, self.variable_dtype))}
+        return sampling.in_chunks(sampling.score_observed, self, {"x": x, "y": tf.cast(y, self.variable_dtype)})
 
     # Training.
 
@@ -142,7 +144,7 @@ class ConditionalDensity(DistributionModel):
 
     def predict_step(self, data: Any) -> Any:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return sampling.decode_observed(self, {"x": tf.cast(x, self.variable_dtype)})["mean"]
+        return sampling.in_chunks(sampling.decode_observed, self, {"x": tf.cast(x, self.variable_dtype)})["mean"]
 
     def _unpack(self, data: Any) -> tuple[Batch, tf.Tensor | None]:
         batch, weight = super()._unpack(data)

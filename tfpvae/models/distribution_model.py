@@ -151,7 +151,7 @@ class DistributionModel(Exportable, keras.Model):
         kwargs |= _by_name(keras.Model.fit, args)
         validation_data = kwargs.pop("validation_data", validation_data)
         self._check_fit(y, kwargs)
-        x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x", warn_of_grey=True)
+        x, y = self._prepared(x, y, kwargs.get("sample_weight"), "x", warn_of_values=True)
         if self.built:
             check_weights(self)
         if validation_data is not None:
@@ -241,14 +241,14 @@ class DistributionModel(Exportable, keras.Model):
         """
         del y, advice
 
-    def _prepared(self, data: Any, y: Any, weight: Any, what: str, warn_of_grey: bool = False) -> tuple[Any, Any]:
+    def _prepared(self, data: Any, y: Any, weight: Any, what: str, warn_of_values: bool = False) -> tuple[Any, Any]:
         """Checked data, and the y that Keras is to have beside it; builds the model if it is not built."""
         y_what = "y" if what == "x" else f"the y of {what}"
         source = sources.opened_pairs(data, y, what, y_what) if self.takes_y else sources.opened(data, what)
         parts = self._checked_parts(source.first, what, y_what)
         batch, beside = source.first[0], source.first[1] if self.takes_y else None
-        if warn_of_grey and self._event_is_x:
-            feeding.warn_of_grey(batch, self.support, what)
+        if warn_of_values and self._event_is_x:
+            feeding.warn_of_values(batch, self.support, what)
         if not source.in_memory:
             of_weight = _WEIGHTS
             if len(source.first) > 2 and source.first[2] is not None:

@@ -21,6 +21,9 @@ import tensorflow as tf
 from tfpvae.errors import DataError
 from tfpvae.supports import Categories, Real, Support
 
+_CHANNELS = (1, 3, 4)
+"""Of images: grey, RGB, RGBA."""
+
 _CHUNK = 2**22
 """How many values are checked at a time, so that large data is not copied whole."""
 
@@ -292,7 +295,15 @@ def check_sample_weight(weight: Any, n: int) -> None:
         )
 
 
-def warn_of_grey(x: Any, support: Support, what: str) -> None:
-    """Warns where data is taken that the likelihood cannot draw: grey values by a Bernoulli."""
-    if support.caution is not None and not np.all(support.possible(np.asarray(x))):
+def warn_of_values(x: Any, support: Support, what: str) -> None:
+    """Warns of data that is taken and is hardly meant: grey values by a Bernoulli, images of 0 to 255 by a Gaussian."""
+    x = np.asarray(x)
+    if support.caution is not None and not np.all(support.possible(x)):
         warnings.warn(f"{what} {support.caution}", stacklevel=4)
+    unbounded = support.low is None and support.high is None
+    if unbounded and x.ndim == 4 and x.shape[-1] in _CHANNELS and x.size and (x.min() < 0 or x.max() > 1):
+        warnings.warn(
+            f"{what} holds images with values from {x.min():g} to {x.max():g}. In PNG files, pictures and the model "
+            "card images are in [0, 1], and all beyond is cut. Scale them: x / 255.0, for bytes.",
+            stacklevel=4,
+        )

@@ -234,11 +234,11 @@ class LatentVariableModel(DistributionModel):
         seeds = self._seeds(n, seed, y)
         needed = y is not None or (self.built and self.prior.takes_condition)
         beside = {"y": self.checked_condition(y, seeds.shape[0])} if needed else {}
-        return sampling.sample_latent(self, {"seed": seeds, **beside})["z"]
+        return sampling.in_chunks(sampling.sample_latent, self, {"seed": seeds, **beside})["z"]
 
     def sample_mean(self, n: int | None = None, seed: Seeds = None, *, y: Any = None) -> tf.Tensor:
         """E[x given z] for z as of `sample_latent`, `[n, *event_shape]`; arguments and errors as of `sample`."""
-        return sampling.sample_mean(self, self._by_seed(n, seed, y))["mean"]
+        return sampling.in_chunks(sampling.sample_mean, self, self._by_seed(n, seed, y))["mean"]
 
     def sample(self, n: int | None = None, seed: Seeds = None, *, y: Any = None) -> tf.Tensor:
         """x ~ p(x given z) for z as of `sample_latent`, `[n, *event_shape]`.
@@ -252,18 +252,17 @@ class LatentVariableModel(DistributionModel):
 
         Raises:
             DataError: y has another shape or type, or a label is out of range.
-            ModelError: y is missing, or the model takes none; prior or likelihood cannot be drawn by seed, or n and
-                seed are not as said.
+            ModelError: y is missing or not taken, n or seed is not as said, or a part cannot be drawn by seed.
         """
-        return sampling.sample(self, self._by_seed(n, seed, y))["sample"]
+        return sampling.in_chunks(sampling.sample, self, self._by_seed(n, seed, y))["sample"]
 
     def sample_png(self, n: int | None = None, seed: Seeds = None, *, y: Any = None) -> list[bytes]:
         """PNG files of `sample_mean`, for images `[H, W, C]` of 1, 3 or 4 channels; pixels [0, 1] become 0 to 255."""
-        return list(sampling.sample_png(self, self._by_seed(n, seed, y))["image_bytes"].numpy())
+        return list(sampling.in_chunks(sampling.sample_png, self, self._by_seed(n, seed, y))["image_bytes"].numpy())
 
     def reconstruct(self, x: Any, y: Any = None) -> tf.Tensor:
         """E[x given z] at the mean of q(z given x), `[B, *event_shape]`; arguments and errors as of `encode`."""
-        return sampling.reconstruct(self, self._checked_batch(x, y).inputs())["mean"]
+        return sampling.in_chunks(sampling.reconstruct, self, self._checked_batch(x, y).inputs())["mean"]
 
     def score(self, x: Any, y: Any = None, seed: Seeds = None) -> dict[str, tf.Tensor]:
         """`elbo` and its terms `log_likelihood` and `kl`, each `[B]`, in nats, for one draw of z per row, by seed.
@@ -278,7 +277,8 @@ class LatentVariableModel(DistributionModel):
         """
         batch = self._checked_batch(x, y)
         feeding.check_tensor(batch.x, self.event_shape, self.support, "x")
-        return sampling.score(self, batch.inputs() | {"seed": sampling.as_seeds(batch.x.shape[0], seed)})
+        seeds = sampling.as_seeds(batch.x.shape[0], seed)
+        return sampling.in_chunks(sampling.score, self, {**batch.inputs(), "seed": seeds})
 
     def call(self, inputs: Any, training: bool = False) -> DistributionTensor:
         """p(x given z) for a draw of z from q(z given x); `inputs` are x, of a conditional model `[x, y]`."""

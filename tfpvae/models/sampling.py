@@ -7,7 +7,7 @@ axis, and each row of its outputs depends on that row of its inputs alone. Nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PNG_CHANNELS: Final = (1, 3, 4)
 """The channels that a PNG can have: grey, RGB, RGBA."""
+
+_CHUNK: Final = 256
+"""Rows at a time outside a graph: as many as the clients ask for at once."""
 
 STATISTICS: Final = ("mean", "stddev", "variance", "mode", "entropy", "log_prob", "prob")
 """What `predict` can give of p(x given z): methods of `tfd.Distribution`."""
@@ -121,6 +124,23 @@ def uniform(seeds: tf.Tensor, size: int, stream: int) -> tf.Tensor:
     if tf.executing_eagerly() and seeds.dtype == tf.int64:
         return tf.constant(random_numpy.uniform(np.asarray(seeds), size, stream))
     return random_tensorflow.uniform(seeds, size, stream)
+
+
+def in_chunks(function: Callable[..., dict[str, tf.Tensor]], model: Any, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """One of the functions below for any number of rows: so many at a time that its memory is that of the outputs.
+
+    Args:
+        function: the function; each row of its outputs depends on that row of its inputs alone.
+        model, inputs: its arguments.
+    """
+    rows = next(iter(inputs.values())).shape[0]
+    if rows is None or rows <= _CHUNK or not tf.executing_eagerly():
+        return function(model, inputs)
+    chunks = [
+        function(model, {name: value[first : first + _CHUNK] for name, value in inputs.items()})
+        for first in range(0, rows, _CHUNK)
+    ]
+    return {name: tf.concat([chunk[name] for chunk in chunks], axis=0) for name in chunks[0]}
 
 
 def _posterior(model: LatentVariableModel, inputs: Tensors) -> DistributionTensor:
@@ -246,6 +266,11 @@ def likelihood_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str,
 def sample_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
     """y ~ p(y given x) by seed: x `[B, *input_shape]` and int64 `[B]` -> `[B, *event_shape]`."""
     return {"sample": draw(wrap(model.likelihood(inputs["x"])), inputs["seed"], OBSERVATION, "p(y given x)")}
+
+
+def score_observed(model: ConditionalDensity, inputs: Tensors) -> dict[str, tf.Tensor]:
+    """log p(y given x): x `[B, *input_shape]`, y `[B, *event_shape]` -> `[B]`, in nats."""
+    return {"log_likelihood": unwrap(model.likelihood(inputs["x"])).log_prob(inputs["y"])}
 
 
 OBSERVED_FUNCTIONS: Final[Mapping[str, Callable[[ConditionalDensity, Tensors], dict[str, tf.Tensor]]]] = {
