@@ -112,7 +112,9 @@ TARGETS = {
         ("tfpvae/export/repository/hashes.py",), ("tests/cli/test_versions.py", "tests/export/test_verification.py")
     ),
     "lint": Target(("tfpvae/savedmodel/lint.py",), ("tests/savedmodel/test_lint.py",)),
-    "parity": Target(("tfpvae/export/parity.py",), ("tests/export/test_exporter.py",)),
+    "parity": Target(
+        ("tfpvae/export/parity.py",), ("tests/export/test_verification.py", "tests/export/test_exporter.py")
+    ),
     "verification": Target(("tfpvae/export/verification.py",), ("tests/export/test_verification.py",)),
 }
 

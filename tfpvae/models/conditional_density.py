@@ -87,7 +87,6 @@ class ConditionalDensity(DistributionModel):
         self.input_shape_of_x = tuple(input_shape[1:])
         self.event_shape = tuple(p_y.event_shape)
         self.support = networks.support_of_data(p_y)
-        self.built = True
 
     def likelihood(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """p(y given x), which everything else uses: x `[B, *input_shape]` -> batch `[B]`, event `event_shape`."""

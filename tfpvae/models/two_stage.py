@@ -100,7 +100,7 @@ class _WithPosterior:
         self.prior_distribution = model.prior_distribution
         self._q = q
 
-    def posterior(self, batch: Batch, training: bool) -> tfd.Distribution:
+    def posterior(self, batch: Batch, training: bool = False) -> tfd.Distribution:
         del batch, training
         return self._q
 
