@@ -6,6 +6,7 @@ tensor: models chain, and `compile(loss=lambda x, rv: -rv.log_prob(x))` works.
 
 from tfpvae.layers.autoregressive import AutoregressiveNetwork, AutoregressiveTransform
 from tfpvae.layers.base import DistributionLayer
+from tfpvae.layers.blockwise import BlockwiseInitializer
 from tfpvae.layers.bounded import IndependentBeta, IndependentContinuousBernoulli, IndependentGamma
 from tfpvae.layers.categorical import CategoricalMixtureOfOneHotCategorical, IndependentCategorical, OneHotCategorical
 from tfpvae.layers.counts import IndependentNegativeBinomial, IndependentPoisson
@@ -34,6 +35,7 @@ from tfpvae.layers.variable import VariableLayer
 __all__ = [
     "AutoregressiveNetwork",
     "AutoregressiveTransform",
+    "BlockwiseInitializer",
     "CategoricalMixtureOfOneHotCategorical",
     "DiscretizedLogistic",
     "DistributionLambda",

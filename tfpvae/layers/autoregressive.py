@@ -21,6 +21,7 @@ from tfpvae.checks import one_of, positive_integer, positive_integers
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, register
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
+from tfpvae.layers.keras2 import refuse_keras_2
 from tfpvae.layers.owned_variables import _KERAS_VARIABLE as KERAS_VARIABLE
 
 INPUT_ORDERS = ("left-to-right", "right-to-left", "random")
@@ -332,7 +333,8 @@ class AutoregressiveTransform(DistributionLayer):
     Call: a distribution, event `[D]` -> a distribution of the same shapes.
 
     Raises:
-        ModelError: `made` does not have two parameters; or the layer before is no distribution layer.
+        ModelError: `made` does not have two parameters, or is TFP's own, of Keras 2; or the layer before is no
+            distribution layer.
     """
 
     def __init__(
@@ -343,6 +345,7 @@ class AutoregressiveTransform(DistributionLayer):
     ) -> None:
         # Keras would cast a distribution to the policy's dtype, and so to a tensor.
         super().__init__(convert_to_tensor_fn, autocast=False, **kwargs)
+        refuse_keras_2(made, "made")
         if getattr(made, "params", None) != 2:
             raise ModelError(
                 f"made must have two parameters, shift and log scale. Received: params={getattr(made, 'params', None)}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfpvae.errors import ModelError
@@ -17,6 +19,7 @@ from tfpvae.layers.base import (
     serialize_callable,
 )
 from tfpvae.layers.distribution_tensor import DistributionTensor
+from tfpvae.layers.keras2 import refuse_keras_2_in_function
 from tfpvae.layers.owned_variables import OwnedVariables
 from tfpvae.layers.support import deserialize_support, serialize_support, support_of
 from tfpvae.supports import Support
@@ -61,15 +64,33 @@ class DistributionLambda(DistributionLayer):
                 "make_distribution_fn must be a callable that returns a tfd.Distribution. "
                 f"Received: make_distribution_fn={make_distribution_fn!r}"
             )
+        refuse_keras_2_in_function(make_distribution_fn, "make_distribution_fn")
         self.make_distribution_fn = make_distribution_fn
+        self._looked_at_variables = False
         self.owned_variables = OwnedVariables()
 
     def call(self, inputs: Any, *args: Any, training: bool | None = None, **kwargs: Any) -> DistributionTensor:
-        distribution = self.make_distribution_fn(in_float32(inputs), *args, **kwargs)
+        with tf.GradientTape() as tape:
+            distribution = self.make_distribution_fn(in_float32(inputs), *args, **kwargs)
         if not isinstance(distribution, tfd.Distribution):
             raise ModelError(f"make_distribution_fn must return a tfd.Distribution. Received: {distribution!r}")
         self.owned_variables.adopt(distribution)
+        if not self._looked_at_variables:
+            self._looked_at_variables = True
+            self._warn_of_variables(tape.watched_variables())
         return self.random_variable(distribution, training=training)
+
+    def _warn_of_variables(self, read: Iterable[tf.Variable]) -> None:
+        held = {id(variable.value) for variable in self.variables} | {id(variable) for variable in self.variables}
+        others = [variable.name for variable in read if id(variable) not in held]
+        if others:
+            warnings.warn(
+                f"make_distribution_fn of {self.name!r} reads variables that the layer does not hold: "
+                f"{', '.join(others)}. Unless another layer of the model holds them, they are neither trained nor "
+                "saved. Hand a variable to the distribution itself, or set the Keras layer that owns it as an "
+                "attribute of this one.",
+                stacklevel=2,
+            )
 
     def support_for(self, distribution: tfd.Distribution) -> Support | None:
         return self.given_support or support_of(distribution)

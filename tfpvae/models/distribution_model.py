@@ -15,6 +15,7 @@ from tfpvae._compat.keras import evaluates_during_fit
 from tfpvae.batch import Batch
 from tfpvae.errors import DataError
 from tfpvae.layers.base import stateless_seed
+from tfpvae.layers.keras2 import refuse_keras_2_within
 from tfpvae.models import feeding, networks, sources
 from tfpvae.models.divergence import StopWhenDiverged, check_weights, checked_gradients, divergence_named
 from tfpvae.models.exporting import Exportable
@@ -112,8 +113,9 @@ class DistributionModel(Exportable, keras.Model):
             **kwargs: those of `keras.Model.compile`, but for losses and metrics.
 
         Raises:
-            ModelError: a loss or metrics were given.
+            ModelError: a loss or metrics were given, or a layer holds one of Keras 2, whose weights would not train.
         """
+        refuse_keras_2_within(self)
         names = [metric.name for metric in self.metrics]
         networks.refuse_losses(
             kwargs,
