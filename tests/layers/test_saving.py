@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
+import warnings
 import zipfile
 
 import numpy as np
 import pytest
+
+from tfpvae.errors import ModelError
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
@@ -72,6 +77,100 @@ def test_functions_are_saved_by_name(convert, tfpl, functions, again, tmp_path):
         np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
     expected = {"function": "mean_and_more"}.get(convert, convert)
     assert expected in json.dumps(model.layers[-1].get_config()["convert_to_tensor_fn"])
+
+
+def loaded(layer, tmp_path):
+    """A model of the layer alone: it, and it after it was saved and loaded."""
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), layer])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*lambda")
+        model.save(tmp_path / "model.keras")
+    return model, keras.models.load_model(tmp_path / "model.keras", safe_mode=False)
+
+
+SCALE = 0.25
+
+
+def helper(t, scale):
+    from tensorflow_probability import distributions as tfd
+
+    return tfd.Normal(t, scale)
+
+
+def test_a_lambda_is_saved_with_what_it_names(tfpl, tfd, tmp_path):
+    import tensorflow as tf
+
+    stddev = 3.0
+
+    def around():
+        return lambda t: tfd.Independent(tfd.Normal(tf.nn.softplus(t), stddev), 1)
+
+    makes = [around(), lambda t: helper(t, SCALE), lambda t, loc=1.0: tfd.Normal(t + loc, [s * SCALE for s in (1, 2)])]
+    x = np.float32([[1, 2], [3, 4]])
+    for make in makes:
+        before, after = loaded(tfpl.DistributionLambda(make), tmp_path)
+        np.testing.assert_array_equal(after(x).mean(), before(x).mean())
+        np.testing.assert_array_equal(after(x).stddev(), before(x).stddev())
+
+
+FRESH = """
+import keras, numpy as np, sys
+import tfpvae
+model = keras.models.load_model(sys.argv[1], safe_mode=False)
+print(model(np.float32([[1, 2]])).stddev().numpy().tolist())
+"""
+
+
+def test_a_fresh_process_has_what_a_lambda_names(tfpl, tmp_path):
+    from tensorflow_probability import distributions as tfd
+
+    loaded(tfpl.DistributionLambda(lambda t: tfd.Normal(t, SCALE)), tmp_path)
+    finished = subprocess.run(
+        [sys.executable, "-c", FRESH, str(tmp_path / "model.keras")], capture_output=True, text=True, timeout=120
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines()[-1] == "[[0.25, 0.25]]"
+
+
+def test_what_a_lambda_names_and_cannot_be_saved_is_refused(tfpl, tfd, tmp_path):
+    scale = np.ones(2, np.float32)
+    with pytest.raises(ModelError, match=r"it names scale, ndarray\. Replace it by a function registered"):
+        loaded(tfpl.DistributionLambda(lambda t: tfd.Normal(t, scale)), tmp_path)
+
+
+def test_what_a_lambda_names_and_is_gone_is_told(tfpl, tmp_path, monkeypatch):
+    import keras
+
+    loaded(tfpl.DistributionLambda(lambda t: helper(t, 1.0)), tmp_path)
+    monkeypatch.delitem(globals(), "helper")
+    with pytest.raises(ModelError, match=r"A lambda of the model uses .*helper, which is not there"):
+        keras.models.load_model(tmp_path / "model.keras", safe_mode=False)
+
+
+def test_methods_of_registered_classes_are_saved(tfpl, tfd, tmp_path, monkeypatch):
+    import keras
+
+    class Makes(keras.layers.Layer):
+        @staticmethod
+        def normal(t):
+            return tfd.Normal(t, 2.0)
+
+        @classmethod
+        def wide(cls, t):
+            return tfd.Normal(t, 9.0)
+
+    Makes.__qualname__ = "Makes"
+    Makes.normal.__qualname__ = "Makes.normal"
+    monkeypatch.setitem(globals(), "Makes", keras.saving.register_keras_serializable("tests_saving")(Makes))
+    x = np.float32([[1.5]])
+    for make in (Makes.normal, Makes.wide, tfpl.IndependentPoisson.new):
+        model = keras.Sequential([keras.Input((1,)), tfpl.DistributionLambda(make)])
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras")
+        assert again.layers[-1].make_distribution_fn == make
+        np.testing.assert_array_equal(again(x).stddev(), model(x).stddev())
 
 
 def test_a_lambda_is_loaded_in_unsafe_mode_alone(tfpl, tmp_path):

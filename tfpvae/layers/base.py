@@ -14,6 +14,7 @@ from tfpvae._registry import register as register
 from tfpvae.errors import ModelError
 from tfpvae.layers.activations import warn_of_activation
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
+from tfpvae.layers.lambdas import METHOD, is_lambda, lambda_config, method_config, method_of, with_what_it_names
 from tfpvae.layers.replicas import hand_distributions_to_losses
 from tfpvae.supports import Real, Support
 
@@ -77,11 +78,13 @@ def resolve_convert_to_tensor_fn(fn: str | ConvertToTensor | property) -> Conver
 def serialize_callable(fn: Callable[..., Any]) -> Any:
     """A method or attribute of TFP's distributions as its name; anything else as Keras serialises it.
 
-    Functions are written by their registered name. A lambda is written as Keras writes it, with Keras's warning: a
-    model with a lambda loads only with `safe_mode=False`.
+    Functions are written by their registered name, and methods of a registered class by the class's. A lambda is
+    written as Keras writes it, with Keras's warning and with what it names: a model with a lambda loads only with
+    `safe_mode=False`.
 
     Raises:
-        ModelError: it is neither a registered function, a plain function, nor a lambda.
+        ModelError: it is a lambda that names what cannot be written; or it is neither a registered function, a plain
+            function, nor a lambda.
     """
     if isinstance(fn, Attribute):
         return fn.name
@@ -93,7 +96,9 @@ def serialize_callable(fn: Callable[..., Any]) -> Any:
             "A function must have a name to be saved: register a `def` with "
             f"keras.saving.register_keras_serializable. Received: {fn!r}"
         )
-    return keras.saving.serialize_keras_object(fn)
+    if is_lambda(fn):
+        return lambda_config(fn)
+    return method_config(fn) or keras.saving.serialize_keras_object(fn)
 
 
 def deserialize_callable(config: Any) -> Any:
@@ -104,8 +109,10 @@ def deserialize_callable(config: Any) -> Any:
     """
     if not isinstance(config, dict):
         return config
+    if config.get("class_name") == METHOD:
+        return method_of(config)
     try:
-        return keras.saving.deserialize_keras_object(config)
+        function = keras.saving.deserialize_keras_object(config)
     except (TypeError, ValueError) as error:
         if config.get("class_name") == "__lambda__":
             raise ModelError(
@@ -118,6 +125,7 @@ def deserialize_callable(config: Any) -> Any:
             "A function that the model was saved with must be imported, and registered with "
             f"keras.saving.register_keras_serializable, before the model is loaded. Received: {config}"
         ) from error
+    return with_what_it_names(function, config) if is_lambda(function) else function
 
 
 def in_float32(inputs: Any) -> Any:

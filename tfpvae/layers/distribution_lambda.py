@@ -36,8 +36,9 @@ class DistributionLambda(DistributionLayer):
     Args:
         make_distribution_fn: takes the inputs, in float32 where the dtype policy is a mixed one, returns a
             `tfd.Distribution`. To be saved it must be registered with
-            `keras.saving.register_keras_serializable`; a lambda is saved only as Keras itself does, and loaded only
-            with `safe_mode=False`.
+            `keras.saving.register_keras_serializable`, or be a static or class method of a registered class. A lambda
+            is saved with the modules, classes, functions, numbers and strings that it names, and loaded only with
+            `safe_mode=False`.
         convert_to_tensor_fn: see `DistributionLayer`.
         support: what data the distribution is over, one of `tfpvae.supports`. None tells it by the distribution:
             TFP's Bernoulli, beta, gamma, Poisson, categorical and the like are known.
