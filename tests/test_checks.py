@@ -102,6 +102,7 @@ def test_one_of_some_choices():
 
 VALID: dict[str, dict[str, Any]] = {
     "layers.AutoregressiveNetwork": {"params": 2, "hidden_units": [4]},
+    "layers.BlockwiseInitializer": {"initializers": ["zeros"]},
     "layers.CategoricalMixtureOfOneHotCategorical": {"event_size": 2, "num_components": 2},
     "layers.IndependentCategorical": {"num_categories": 3},
     "layers.InverseAutoregressiveFlow": {"event_size": 2},

@@ -7,9 +7,10 @@ Python number, which JSON can hold. NumPy's numbers are numbers; `True` is none,
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from tfpvae.errors import ModelError
 
 Choice = TypeVar("Choice")
 Error = type[Exception]
+_URL_NAME: Final = re.compile(r"\w[\w.\-]*", re.ASCII)
 
 
 def integer(name: str, value: Any, error: Error = ModelError, *, least: int, most: int | None = None) -> int:
@@ -61,6 +63,17 @@ def positive_integers(name: str, value: Any, error: Error = ModelError) -> tuple
             f"{name} must be an integer of at least 1, or a sequence of such integers. Received: {name}={value!r}"
         )
     return tuple(int(size) for size in sizes.reshape(-1))
+
+
+def url_name(name: str, value: Any, error: Error = ModelError) -> str:
+    """A part of a server's addresses, such as a model's name: letters, digits and `_`, with `-` and `.` between.
+
+    Raises:
+        error: it is anything else.
+    """
+    if not isinstance(value, str) or not _URL_NAME.fullmatch(value):
+        raise error(f"{name} must be letters, digits and '_', with '-' and '.' between. Received: {value!r}")
+    return value
 
 
 def number(

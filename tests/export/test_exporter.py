@@ -407,6 +407,17 @@ class TestNothingWrongIsPublished:
 
 
 class TestVersionsAndProfiles:
+    @pytest.mark.parametrize("name", ["my digits", "müller", "x%20y", "q?x", ".hidden"])
+    def test_a_name_that_no_client_could_call_is_refused_before_any_work(self, name, vae, tmp_path, only):
+        import tfpvae
+        from tfpvae.export import Profile
+
+        with pytest.raises(ExportError, match=r"folder, its name on a server, must be letters, digits"):
+            tfpvae.export_model(vae, tmp_path / name)
+        assert list(tmp_path.iterdir()) == []
+        only("decode")  # Without a SavedModel nothing is served.
+        assert tfpvae.export_model(vae, tmp_path / name, profile=Profile(saved_model=False)).path.is_dir()
+
     def test_versions_count_up_and_are_never_overwritten(self, vae, tmp_path, only):
         import tfpvae
         from tfpvae.export import Profile

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
@@ -13,14 +12,13 @@ import httpx
 import numpy as np
 
 from tfpvae._processes import keep_for_ever, reopen_in_forked_children
-from tfpvae.checks import non_negative_integer
+from tfpvae.checks import non_negative_integer, url_name
 from tfpvae.client.interface import BATCH_SIZE, Sampler, wrong_inputs
 from tfpvae.errors import ConnectionFailedError, NotFoundError, RequestError, ServerError
 from tfpvae.signatures import SIGNATURES
 
 _T = TypeVar("_T")
 
-_NAME: Final = re.compile(r"\w[\w.\-]*", re.ASCII)
 """Model names and labels that a path can hold unchanged: the server does not decode escapes such as `%20`."""
 
 _DTYPES: Final = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
@@ -100,7 +98,7 @@ class Client(Sampler):
             raise RequestError(f"Expected a version or a label, not both. Received: {version=}, {label=}")
         address = _server_url(url)
         self.url = str(address.copy_with(userinfo=b""))  # keeps a password out of messages
-        self.model = _path_name("model", model)
+        self.model = url_name("model", model, RequestError)
         self._model_path = self._path = f"/v1/models/{self.model}"
         self._wanted = "loaded version"
         if version is not None:
@@ -108,7 +106,7 @@ class Client(Sampler):
             self._path += f"/versions/{version}"
             self._wanted = f"version {version}"
         elif label is not None:
-            self._path += f"/labels/{_path_name('label', label)}"
+            self._path += f"/labels/{url_name('label', label, RequestError)}"
             self._wanted = f"version with the label {label!r}"
         self._timeout = timeout
         self._settings: dict[str, Any] = {
@@ -296,14 +294,6 @@ def _server_url(url: str) -> httpx.URL:
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment or "/v1/" in path:
         raise RequestError(f"url must look like 'http://localhost:8501'. Received: url={url!r}")
     return parsed.copy_with(path=path)
-
-
-def _path_name(kind: str, name: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise RequestError(
-            f"{kind} must be letters, digits and '_', with '-' and '.' between. Received: {kind}={name!r}"
-        )
-    return name
 
 
 def _is_object(row: object) -> bool:

@@ -6,8 +6,6 @@ import dataclasses
 import datetime
 import gc
 import importlib.metadata
-import json
-import math
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -21,7 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 import tfpvae
+from tfpvae.checks import url_name
 from tfpvae.errors import ExportError
+from tfpvae.export.about import json_of_about, json_of_metrics
 from tfpvae.export.card import MODEL_CARD, SAMPLES, model_card
 from tfpvae.export.endpoints import Endpoint, endpoints, likelihood_of_one
 from tfpvae.export.parity import Example, check_parity, compare, examples, examples_of
@@ -133,9 +133,11 @@ def export_model(
     if not has_finite_weights(model):
         raise ExportError("The model's weights are not finite: its training diverged. Train it again.")
     profile = profile or Profile()
-    about, metrics_of_json = _json_of_about(about), _json_of_metrics(metrics)
+    about, metrics_of_json = json_of_about(about), json_of_metrics(metrics)
     directory = local_path(directory, ExportError)
     served_as = Path(os.path.abspath(directory)).name  # noqa: PTH100  a link keeps its own name
+    if profile.saved_model:
+        url_name("The model's folder, its name on a server,", served_as, ExportError)
     present, absent = endpoints(model)
     expected = examples(present.values())
     with publishing(directory, version) as publication:
@@ -382,19 +384,3 @@ def _write_samples(model: DistributionModel, present: dict[str, Endpoint], path:
     (means,) = present["sample_mean"].function(**{key: tf.constant(value) for key, value in inputs.items()}).values()
     save_png(grid(means.numpy(), columns), path)
     return Samples((0, _SAMPLES - 1), y)
-
-
-def _json_of_about(about: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(about or {}), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise ExportError(f"about must be settings by name that JSON can hold: {error}. Received: {about!r}") from error
-
-
-def _json_of_metrics(metrics: Mapping[str, float] | None) -> dict[str, float | None]:
-    """The numbers by name; None for those that are not finite, which JSON does not have."""
-    try:
-        numbers = {str(name): float(value) for name, value in dict(metrics or {}).items()}
-    except (TypeError, ValueError) as error:
-        raise ExportError(f"metrics must be numbers by name: {error}. Received: {metrics!r}") from error
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}

@@ -29,7 +29,7 @@ class BlockwiseInitializer(keras.initializers.Initializer):
 
     def __init__(self, initializers: Sequence[Any], sizes: Sequence[int]) -> None:
         self.initializers = [keras.initializers.get(initializer) for initializer in initializers]
-        self.sizes = positive_integers("sizes", list(sizes))
+        self.sizes = positive_integers("sizes", sizes)
         if len(self.initializers) != len(self.sizes) or not self.sizes:
             raise ModelError(
                 f"There must be a size for each initializer. Received: {len(self.initializers)} initializers, "
