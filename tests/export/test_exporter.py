@@ -285,6 +285,47 @@ def test_grouped_convolutions_and_gelu_have_every_form(build_vae, tmp_path, only
     np.testing.assert_array_equal(vae.decode(z).mean(), before)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_models_of_half_precision_are_compared_with_a_tolerance_that_fits(policy, build_vae, tmp_path, only):
+    import keras
+
+    import tfpvae
+
+    only("sample_mean", "sample")
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        vae = build_vae()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    vae(np.zeros((1, 8, 8, 1), np.float32))
+    export = tfpvae.export_model(vae, tmp_path / "half")
+    manifest = json.loads((export.path / MANIFEST).read_text())
+    assert manifest["tolerance"] == 0.01
+    worst = max(gap.difference for gap in export.parity if gap.signature == "sample_mean")
+    assert worst < 0.01
+    left_out = manifest["targets"]["onnx"]["left_out"]
+    if policy == "mixed_float16":
+        assert left_out == {}
+        assert worst > 1e-6  # Rounded otherwise than Keras does.
+    else:
+        assert all("does not compute in bfloat16" in left_out[name] for name in ("sample_mean", "sample"))
+
+
+@pytest.mark.parametrize("kind", [OSError(28, "No space left on device"), RuntimeError("x: No space left on device")])
+def test_a_full_disk_is_one_line_and_leaves_nothing(kind, vae, tmp_path, only, monkeypatch):
+    import tfpvae
+    from tfpvae.export.targets import onnx
+
+    def full(*arguments):
+        raise kind
+
+    only("decode")
+    monkeypatch.setattr(onnx, "write_onnx", full)
+    with pytest.raises(ExportError, match=r"m cannot be written: No space left on device. Nothing was published\.$"):
+        tfpvae.export_model(vae, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
 class TestNothingWrongIsPublished:
     @pytest.fixture
     def directory(self, tmp_path) -> Path:

@@ -393,8 +393,8 @@ class TestOwnVersions:
         from tfpvae.images import to_png
         from tfpvae.signatures import SIGNATURES
 
-        def png(level):
-            return to_png(np.full((2, 2, 1), level / 255, np.float32))
+        def png(level):  # Of every level: some divided by 255 differ by more than 1 / 255, rounded.
+            return to_png(np.arange(level, level + 200, dtype=np.float32).reshape(10, 20, 1) / 255)
 
         spec = (tf.TensorSpec([None], tf.int64, name="seed"),)
         signature = SIGNATURES["sample_png"]

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfpvae
+from tfpvae._compat.keras import layers_within
 from tfpvae.checks import url_name
 from tfpvae.errors import ExportError
 from tfpvae.export.about import json_of_about, json_of_metrics
@@ -132,7 +133,7 @@ def export_model(
         raise ExportError("The model must be built before it is exported: train it, or call it on some data.")
     if not has_finite_weights(model):
         raise ExportError("The model's weights are not finite: its training diverged. Train it again.")
-    profile = profile or Profile()
+    profile = _fitting(profile or Profile(), model)
     about, metrics_of_json = json_of_about(about), json_of_metrics(metrics)
     directory = local_path(directory, ExportError)
     served_as = Path(os.path.abspath(directory)).name  # noqa: PTH100  a link keeps its own name
@@ -164,6 +165,13 @@ def export_model(
     assert publication.path is not None
     held = {each.target.name: each.entry.signatures for each in written}
     return Export(publication.path, held, tuple(gaps), tuple(reduced), recommended)
+
+
+def _fitting(profile: Profile, model: DistributionModel) -> Profile:
+    """The profile, with a tolerance for models that compute in half precision: runtimes round it differently."""
+    if not any(layer.compute_dtype in ("float16", "bfloat16") for layer in layers_within(model)):
+        return profile
+    return dataclasses.replace(profile, tolerance=max(profile.tolerance, profile.float16_tolerance))
 
 
 @dataclass(frozen=True)

@@ -155,18 +155,18 @@ def gap_of(
 ) -> Gap:
     """How far one output of a runtime is from the expected one, and how far it may be."""
     if expected.dtype == object:
-        expected, got = _pixels(expected), _pixels(got)
-        allowed = 1.0 / 255.0  # A mean next to a half rounds to either side.
-    elif endpoint.discrete:
+        # In whole levels, of 255: a mean next to a half rounds to either side.
+        levels = float(np.abs(_levels(expected) - _levels(got)).max())
+        return Gap(runtime, endpoint.signature.name, output, levels / 255.0, 1.0 / 255.0)
+    if endpoint.discrete:
         flipped = int((expected != got).sum())
-        # One element may flip in a small batch too.
-        allowed = math.ceil(FLIPS * expected.size) / expected.size
+        # As many as probabilities may be off, for so close to them a draw is flipped; one in a small batch too.
+        allowed = math.ceil(max(FLIPS, tolerance) * expected.size) / expected.size
         return Gap(runtime, endpoint.signature.name, output, flipped / expected.size, allowed)
-    else:
-        allowed = tolerance * max(1.0, float(np.abs(expected).max()))
+    allowed = tolerance * max(1.0, float(np.abs(expected).max()))
     difference = float(np.abs(expected.astype(np.float64) - got.astype(np.float64)).max())
     return Gap(runtime, endpoint.signature.name, output, difference, allowed)
 
 
-def _pixels(pngs: np.ndarray) -> np.ndarray:
-    return np.stack([np.asarray(Image.open(io.BytesIO(png)), np.float64) / 255.0 for png in pngs])
+def _levels(pngs: np.ndarray) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(io.BytesIO(png)), np.float64) for png in pngs])

@@ -26,6 +26,7 @@ of another machine, age decides.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -124,7 +125,7 @@ def publishing(model_directory: Path, version: int | None = None) -> Iterator[Pu
         The publication; its `path` is set when the block has ended.
 
     Raises:
-        ExportError: the version exists already, or the directory cannot be made.
+        ExportError: the version exists already, the directory cannot be made, or the disk is full.
     """
     version = check_version(model_directory, version)
     building = model_directory / f".building-{_host()}-{secrets.token_hex(4)}"
@@ -141,11 +142,24 @@ def publishing(model_directory: Path, version: int | None = None) -> Iterator[Pu
             flush_tree(building)
             publication.path = _publish(building, model_directory, version)
             flush_directory(model_directory)
+    except Exception as error:  # TensorFlow and ONNX have exceptions of their own for it.
+        if _is_full(error):
+            raise ExportError(f"{model_directory} cannot be written: {_FULL}. Nothing was published.") from error
+        raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
         if not existed:
             with contextlib.suppress(OSError):  # Not empty: something was published.
                 model_directory.rmdir()
+
+
+_FULL: Final = os.strerror(errno.ENOSPC)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error says that the disk, or what may be used of it, is full."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return full or _FULL in str(error)
 
 
 def _publish(building: Path, model_directory: Path, version: int | None) -> Path:

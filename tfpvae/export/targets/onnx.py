@@ -26,6 +26,9 @@ OPSET: Final = 18
 """The highest that tf2onnx writes."""
 
 
+_NO_BFLOAT16: Final = "ONNX Runtime does not compute in bfloat16, as the model's layers do; mixed_float16 it can"
+
+
 class NoOnnxFormError(Exception):
     """A signature holds operators that ONNX or ONNX Runtime do not have."""
 
@@ -111,7 +114,7 @@ class Onnx(Target):
             try:
                 write_onnx(endpoint, directory / graph_file(name), *sharing)
             except NoOnnxFormError as error:
-                left_out[name] = str(error)
+                left_out[name] = _NO_BFLOAT16 if "bfloat16" in str(error) else str(error)
         return left_out
 
     def shared_files(self, directory: Path) -> tuple[str, ...]:
