@@ -54,6 +54,7 @@ def test_training_and_evaluation(sharpened, digits, monkeypatch):
     x, seed = digits.test[:32], tf.constant([3, 4])
     monkeypatch.setattr(sharpened, "_next_seed", lambda: seed)
     z = sharpened.encode(x).sample(seed=seed)
+    sharpened.reset_metrics()
     reported = sharpened.test_on_batch(x, return_dict=True)
     np.testing.assert_allclose(reported["log_likelihood"], log_p(x, logits(sharpened, z)).mean(), rtol=1e-5)
     np.testing.assert_allclose(

@@ -82,6 +82,8 @@ def _as_inputs(graph: onnx.GraphProto, folder: Path) -> dict[str, onnx.TensorPro
     for tensor in graph.initializer:
         if onnx.external_data_helper.uses_external_data(tensor):
             onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
     return weights
 
 
