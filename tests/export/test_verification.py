@@ -384,6 +384,30 @@ class TestOwnVersions:
         assert wrong == {}
         assert gap.difference == pytest.approx(0.03, abs=1e-5)
 
+    @pytest.mark.parametrize(("flips", "size", "allowed"), [(3, 250_000, 3), (2, 1000, 1)])
+    def test_flips_of_draws_are_counted_in_both_directions(self, flips, size, allowed):
+        import tensorflow as tf
+
+        from tfpvae.export.endpoints import Endpoint
+        from tfpvae.export.parity import gap_of
+        from tfpvae.signatures import SIGNATURES
+
+        spec = (tf.TensorSpec([None], tf.int64, name="seed"),)
+        endpoint = Endpoint(SIGNATURES["sample"], lambda seed: {}, spec, discrete=True)
+        expected = np.arange(size, dtype=np.float32) % 2
+        for down in (0.0, 1.0):
+            got = expected.copy()
+            got[np.flatnonzero(expected == down)[:flips]] = 1 - down
+            gap = gap_of(endpoint, "X", "sample", expected, got, 1e-5)
+            assert gap.difference == pytest.approx(flips / size)
+            assert gap.allowed == pytest.approx(allowed / size)
+
+    def test_an_error_without_words_is_told_by_its_kind(self):
+        from tfpvae.export.parity import first_line
+
+        assert first_line(ValueError("")) == "ValueError('')"
+        assert first_line(ValueError(" one\ntwo")) == "one"
+
     @pytest.mark.parametrize(("levels", "passes"), [(1, True), (2, False)])
     def test_png_files_may_differ_by_one_level(self, levels, passes):
         import tensorflow as tf
