@@ -68,6 +68,8 @@ def positive_integers(name: str, value: Any, error: Error = ModelError) -> tuple
 def url_name(name: str, value: Any, error: Error = ModelError) -> str:
     """A part of a server's addresses, such as a model's name: letters, digits and `_`, with `-` and `.` between.
 
+    The path holds it unchanged: the server does not decode escapes such as `%20`.
+
     Raises:
         error: it is anything else.
     """

@@ -46,6 +46,14 @@ class TestInAFunction:
             tfpl.DistributionLambda(lambda t: tfd.Normal(NETWORK(t), 1.0))  # noqa: F821
 
 
+def test_an_attribute_of_the_name_of_one_of_the_module_is_none(tfpl, tfd, monkeypatch):
+    import tf_keras
+
+    monkeypatch.setitem(globals(), "mean", tf_keras.layers.Dense(3))
+    layer = tfpl.DistributionLambda(lambda t: tfd.Normal(t - tfd.Normal(t, 1.0).mean(), 1.0))
+    assert layer(X).batch_shape == (2, 3)
+
+
 @pytest.mark.parametrize("kind", ["attribute", "list", "dict"])
 def test_a_layer_that_holds_one_is_refused_when_the_model_is_compiled(kind, build_vae, tfpl):
     import keras

@@ -19,8 +19,6 @@ from tfpvae.signatures import SIGNATURES
 
 _T = TypeVar("_T")
 
-"""Model names and labels that a path can hold unchanged: the server does not decode escapes such as `%20`."""
-
 _DTYPES: Final = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
 """The types whose names differ in TensorFlow and NumPy. Others match: `DT_INT64` is `int64`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -71,12 +72,12 @@ class DistributionLambda(DistributionLayer):
         self.owned_variables = OwnedVariables()
 
     def call(self, inputs: Any, *args: Any, training: bool | None = None, **kwargs: Any) -> DistributionTensor:
-        with tf.GradientTape() as tape:
+        with contextlib.nullcontext() if self._looked_at_variables else tf.GradientTape() as tape:
             distribution = self.make_distribution_fn(in_float32(inputs), *args, **kwargs)
         if not isinstance(distribution, tfd.Distribution):
             raise ModelError(f"make_distribution_fn must return a tfd.Distribution. Received: {distribution!r}")
         self.owned_variables.adopt(distribution)
-        if not self._looked_at_variables:
+        if tape is not None:
             self._looked_at_variables = True
             self._warn_of_variables(tape.watched_variables())
         return self.random_variable(distribution, training=training)

@@ -10,6 +10,7 @@ import keras
 
 from tfpvae._compat.keras import layers_within
 from tfpvae.errors import ModelError
+from tfpvae.layers.lambdas import globals_of
 
 _REPLACEMENTS = {"AutoregressiveNetwork": "tfpvae.layers.AutoregressiveNetwork, which takes the same arguments"}
 
@@ -81,5 +82,5 @@ def _referred_to(function: Any) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:  # It has no value yet.
             continue
-    yield from ((name, function.__globals__[name]) for name in code.co_names if name in function.__globals__)
+    yield from globals_of(function).items()
     yield from (("a default", value) for value in function.__defaults__ or ())

@@ -37,7 +37,7 @@ def lambda_config(function: Any) -> dict[str, Any]:
     empty = tuple(types.CellType(None) for _ in cells)
     bare = types.FunctionType(function.__code__, {}, function.__name__, function.__defaults__, empty)
     config = keras.saving.serialize_keras_object(bare)
-    named = {name: function.__globals__[name] for name in _globals(function.__code__) if name in function.__globals__}
+    named = globals_of(function)
     around = dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in cells), strict=True))
     config["config"]["globals"] = {name: _encoded(name, value) for name, value in named.items()}
     config["config"]["around"] = {name: _encoded(name, value) for name, value in around.items()}
@@ -57,6 +57,11 @@ def with_what_it_names(function: Any, config: dict[str, Any]) -> Any:
     around = tuple(types.CellType(_decoded(beside["around"][name])) for name in function.__code__.co_freevars)
     named["__builtins__"] = builtins
     return types.FunctionType(function.__code__, named, function.__name__, function.__defaults__, around)
+
+
+def globals_of(function: Any) -> dict[str, Any]:
+    """The globals that a function's code names, by name; attributes of the same names are none."""
+    return {name: function.__globals__[name] for name in _globals(function.__code__) if name in function.__globals__}
 
 
 def method_config(function: Any) -> dict[str, Any] | None:

@@ -19,10 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpvae.errors import DataError
+from tfpvae.models.sampling import PNG_CHANNELS
 from tfpvae.supports import Categories, Real, Support
-
-_CHANNELS = (1, 3, 4)
-"""Of images: grey, RGB, RGBA."""
 
 _CHUNK = 2**22
 """How many values are checked at a time, so that large data is not copied whole."""
@@ -301,7 +299,7 @@ def warn_of_values(x: Any, support: Support, what: str) -> None:
     if support.caution is not None and not np.all(support.possible(x)):
         warnings.warn(f"{what} {support.caution}", stacklevel=4)
     unbounded = support.low is None and support.high is None
-    if unbounded and x.ndim == 4 and x.shape[-1] in _CHANNELS and x.size and (x.min() < 0 or x.max() > 1):
+    if unbounded and x.ndim == 4 and x.shape[-1] in PNG_CHANNELS and x.size and (x.min() < 0 or x.max() > 1):
         warnings.warn(
             f"{what} holds images with values from {x.min():g} to {x.max():g}. In PNG files, pictures and the model "
             "card images are in [0, 1], and all beyond is cut. Scale them: x / 255.0, for bytes.",
