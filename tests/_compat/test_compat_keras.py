@@ -116,3 +116,52 @@ def test_a_shared_variable_has_the_storage_of_the_variable():
 @pytest.mark.parametrize("name", ["_flatten_layers", "_symbolic_build"])
 def test_the_private_methods_are_there(name):
     assert callable(getattr(keras.Model, name))
+
+
+def test_keras_learns_what_a_layer_returns_by_one_function(monkeypatch):
+    from keras.src import backend
+
+    original = getattr(backend.compute_output_spec, "__wrapped__", backend.compute_output_spec)
+    monkeypatch.setattr(backend, "compute_output_spec", original)
+    monkeypatch.setattr(keras.layers.Lambda, "compute_output_spec", keras.Layer.compute_output_spec)
+    functions = []
+
+    def around(compute, function, *args, **kwargs):
+        functions.append(function)
+        return compute(function, *args, **kwargs)
+
+    class Twice(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    known = keras.Input((3,))
+    compat.around_output_spec(around, lambda tensor: tensor is known)
+    wrapped = backend.compute_output_spec
+    compat.around_output_spec(around, lambda tensor: False)
+    assert backend.compute_output_spec is wrapped
+    twice = Twice()
+    assert twice(keras.Input((3,))).shape == (None, 3)
+    assert functions == [twice.call]
+    lambda_layer = keras.layers.Lambda(lambda x: x[:, :1])
+    assert lambda_layer(known).shape == (None, 1)
+    assert functions[-1] == lambda_layer.call
+
+
+def test_a_place_has_the_arguments_of_its_call():
+    class Two(keras.layers.Layer):
+        def call(self, x, scale=None):
+            return x, x + scale
+
+    x = keras.Input((2,))
+    scale = keras.Input((2,))
+    _, second = Two()(x, scale=scale)
+    place = compat.Place(second)
+    assert place.index == 1
+    assert place.args == (x,)
+    assert place.kwargs["scale"] is scale
+
+
+def test_a_stateless_scope_is_known():
+    assert not compat.in_stateless_scope()
+    with keras.StatelessScope():
+        assert compat.in_stateless_scope()

@@ -59,3 +59,11 @@ def test_a_callable_runs_part_of_a_graph_and_leaves_checks_to_the_graph():
         np.testing.assert_array_equal(call(np.ones((1, 3), np.float32))[0], [[2.0, 2.0, 2.0]])
         with pytest.raises(ValueError, match="Cannot feed value of shape"):
             session.run(y, {x: np.ones((1, 3), np.float32)})
+
+
+def test_tfp_s_distributions_can_be_taken_apart():
+    from tensorflow_probability import distributions as tfd
+
+    distribution = tfd.Independent(tfd.Normal(tf.zeros(3), 1.0), 1)
+    assert isinstance(distribution, compat.CompositeTensor)
+    assert not isinstance([distribution], compat.CompositeTensor)

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src import backend
 
 
 def layers_within(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
@@ -29,15 +30,21 @@ class Place:
     Attributes:
         operation: the layer or operation that was called.
         is_input: whether the tensor is an input of the graph.
-        input_tensors: what the call was given.
+        input_tensors: the tensors that the call was given.
+        args: the positional arguments of the call.
+        kwargs: its other arguments.
+        index: which of the outputs of the call it is.
     """
 
     def __init__(self, tensor: Any) -> None:
-        operation, index, _ = tensor._keras_history
-        node = operation._inbound_nodes[index]
+        operation, call, index = tensor._keras_history
+        node = operation._inbound_nodes[call]
         self.operation: Any = operation
         self.is_input: bool = node.is_input
         self.input_tensors: list[Any] = list(node.input_tensors)
+        self.args: tuple[Any, ...] = tuple(node.arguments.args)
+        self.kwargs: dict[str, Any] = dict(node.arguments.kwargs)
+        self.index: int = index
 
 
 def has_place(tensor: Any) -> bool:
@@ -56,6 +63,41 @@ def model_of_part(inputs: list[Any], outputs: Any) -> keras.Model:
     for tensor, place in zip(inputs, places, strict=True):
         tensor._keras_history = place
     return part
+
+
+def around_output_spec(around: Callable[..., Any], is_known: Callable[[Any], bool]) -> None:
+    """Makes Keras call `around(compute, function, *args, **kwargs)` to learn what a function returns.
+
+    Keras learns what a layer returns by `compute(function, *args, **kwargs)`, which calls the function on placeholders
+    that have shapes and dtypes alone, and has no public hook there. A second call changes nothing.
+
+    Args:
+        around: called in place of `compute`, which it is given.
+        is_known: whether more than shape and dtype is known of a `keras.KerasTensor`. A `Lambda` layer, which goes by
+            shapes, is then asked as every other layer is.
+    """
+    compute = backend.compute_output_spec
+    if hasattr(compute, "__wrapped__"):
+        return
+
+    @functools.wraps(compute)
+    def compute_output_spec(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return around(compute, function, *args, **kwargs)
+
+    def output_spec_of_lambda(layer: keras.layers.Lambda, *args: Any, **kwargs: Any) -> Any:
+        by_call = layer._output_shape is None and any(map(is_known, keras.tree.flatten((args, kwargs))))
+        return (keras.Operation if by_call else keras.Layer).compute_output_spec(layer, *args, **kwargs)
+
+    backend.compute_output_spec = compute_output_spec
+    keras.layers.Lambda.compute_output_spec = output_spec_of_lambda
+
+
+def in_stateless_scope() -> bool:
+    """Whether Keras calls layers to learn what they return: variables that are made then are made after it.
+
+    The scope is public, whether one is entered is not.
+    """
+    return bool(backend.in_stateless_scope())
 
 
 def before_symbolic_build(prepare: Callable[[keras.Model, Any], None]) -> None:

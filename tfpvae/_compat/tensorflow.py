@@ -12,6 +12,10 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
+# The base class of what TensorFlow can take apart into tensors and put together again, as TFP's distributions are.
+# `tf.type_spec_from_value` tells one by an error alone, which it also raises for lists and dicts.
+from tensorflow.python.framework.composite_tensor import CompositeTensor
+
 # The base class by which `tf.is_tensor` knows ragged and sparse tensors. Keras asks `tf.is_tensor` of every layer's
 # inputs and outputs.
 from tensorflow.python.types.internal import NativeObject
@@ -20,6 +24,7 @@ from tensorflow.python.types.internal import NativeObject
 from tensorflow.python.util.dispatch import register_dispatchable_type
 
 __all__ = [
+    "CompositeTensor",
     "SavedModel",
     "TensorLike",
     "dtype_name",

@@ -373,14 +373,6 @@ class AutoregressiveTransform(DistributionLayer):
 
         return tfd.TransformedDistribution(base, tfb.MaskedAutoregressiveFlow(shift_and_log_scale))
 
-    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        # Any distribution of the right shape shows what `convert_to_tensor_fn` makes of one.
-        def convert(x: tf.Tensor) -> tf.Tensor:
-            base = tfd.MultivariateNormalDiag(x, tf.ones_like(x))
-            return tf.convert_to_tensor(self.convert_to_tensor_fn(self.transformed(base)))
-
-        return _Converted(convert).compute_output_spec(inputs)
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "made": keras.saving.serialize_keras_object(self.made)}
 
@@ -390,14 +382,3 @@ class AutoregressiveTransform(DistributionLayer):
         if isinstance(config["made"], dict):
             config["made"] = keras.saving.deserialize_keras_object(config["made"])
         return super().from_config(config)
-
-
-class _Converted(keras.Operation):
-    """A function as one of Keras's operations, which knows the shape and dtype of its output."""
-
-    def __init__(self, convert: Callable[[tf.Tensor], tf.Tensor]) -> None:
-        super().__init__()
-        self.convert = convert
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self.convert(inputs)

@@ -10,12 +10,14 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfpvae._compat.keras import in_stateless_scope
 from tfpvae._registry import register as register
 from tfpvae.errors import ModelError
 from tfpvae.layers.activations import warn_of_activation
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
 from tfpvae.layers.lambdas import METHOD, is_lambda, lambda_config, method_config, method_of, with_what_it_names
 from tfpvae.layers.replicas import hand_distributions_to_losses
+from tfpvae.layers.symbolic import give_distributions_to_layers
 from tfpvae.supports import Real, Support
 
 Parameters = dict[str, tf.Tensor]
@@ -187,7 +189,9 @@ class DistributionLayer(keras.layers.Layer):
         activity_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
+        give_distributions_to_layers()
         super().__init__(**kwargs)
+        self.seed_generator: keras.random.SeedGenerator | None = None
         self._warned_of_activation = False
         self.convert_to_tensor_fn = resolve_convert_to_tensor_fn(convert_to_tensor_fn)
         self.distribution_regularizer = keras.regularizers.get(activity_regularizer)
@@ -202,10 +206,19 @@ class DistributionLayer(keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def build(self, input_shape: Any) -> None:
-        # Not before: `new` makes a layer for its parameters alone, also inside a tf.function, where no variable may be
-        # made.
-        self.seed_generator = keras.random.SeedGenerator()
+        # A layer that is made inside a tf.function, such as one in a loss, can have no variable.
+        if not tf.inside_function() or in_stateless_scope():
+            self.seed_generator = keras.random.SeedGenerator()
         super().build(input_shape)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        # By calling it: Keras would go by `compute_output_shape`, which cannot tell a distribution.
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        # Wrappers, such as `TimeDistributed`, ask for it.
+        inputs = keras.tree.map_shape_structure(keras.KerasTensor, input_shape)
+        return keras.tree.map_structure(lambda output: tuple(output.shape), self.compute_output_spec(inputs))
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         """The named parameters of the distribution, made from the previous layer's output."""
@@ -274,6 +287,8 @@ class DistributionLayer(keras.layers.Layer):
 
     def next_seed(self) -> tf.Tensor:
         """A new stateless seed, int32 `[2]`; another one on each replica."""
+        if self.seed_generator is None:
+            return tf.random.uniform([2], tf.int32.min, tf.int32.max, tf.int32)
         return stateless_seed(self.seed_generator)
 
     def regularize(self, rv: DistributionTensor, training: bool | None = None) -> None:

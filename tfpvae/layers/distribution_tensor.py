@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfpvae._compat.tensorflow import TensorLike, register_dispatchable_type
+from tfpvae._compat.tensorflow import CompositeTensor, TensorLike, register_dispatchable_type
 from tfpvae._compat.tfp import METHODS_BEHIND_THE_PUBLIC_ONES
+from tfpvae.layers.tracing import ArgumentType
 from tfpvae.supports import Support
 
 
@@ -124,6 +125,26 @@ class DistributionTensor(tfd.Distribution, TensorLike):
         changed._concrete_value = value
         return changed
 
+    def _parts(self) -> list[Any]:
+        """What a `tf.function` takes of it: the tensor, the named parameters, and the distribution if it can."""
+        inner = [self.tensor_distribution] if isinstance(self.tensor_distribution, CompositeTensor) else []
+        named = (self.named_parameters or {}).values()
+        return [self._value(), *map(tf.convert_to_tensor, named), *inner]
+
+    def __tf_tracing_type__(self, context: Any) -> ArgumentType:
+        del context
+        frame = _Frame(
+            # A distribution that TensorFlow cannot take apart belongs to the trace.
+            None if isinstance(self.tensor_distribution, CompositeTensor) else self.tensor_distribution,
+            self._convert_to_tensor_fn,
+            self.layer,
+            None if self.named_parameters is None else tuple(self.named_parameters),
+            self._next_seed,
+            self.support,
+        )
+        types = map(tf.type_spec_from_value, self._parts())
+        return ArgumentType(tuple(types), frame, DistributionTensor._parts, frame.filled)
+
     def _aligned(self, value: Any) -> Any:
         """A value of the data, in the rank and dtype that the distribution is over."""
         dtype = self.tensor_distribution.dtype
@@ -172,7 +193,7 @@ class DistributionTensor(tfd.Distribution, TensorLike):
         return self._value().numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self.numpy(), dtype)
+        return np.asarray(self._value().__array__(), dtype)
 
     def __len__(self) -> int:
         return len(self._value())
@@ -194,6 +215,43 @@ class DistributionTensor(tfd.Distribution, TensorLike):
         return f"<tfpvae.layers.DistributionTensor of {self.tensor_distribution!r}>"
 
     __str__ = __repr__
+
+
+class _Frame(NamedTuple):
+    """All of a `DistributionTensor` but its tensors."""
+
+    distribution: tfd.Distribution | None
+    convert_to_tensor_fn: Callable[[tfd.Distribution], tf.Tensor]
+    layer: DistributionMaker | None
+    names: tuple[str, ...] | None
+    next_seed: Callable[[], tf.Tensor] | None
+    support: Support | None
+
+    def filled(self, parts: Sequence[Any]) -> DistributionTensor:
+        """The distribution tensor with these parts, in the order of `DistributionTensor._parts`."""
+        parts = list(parts)
+        distribution = parts[-1] if self.distribution is None else self.distribution
+        named = None if self.names is None else dict(zip(self.names, parts[1:], strict=False))
+        argument = _Argument(distribution, self.convert_to_tensor_fn, self.layer, named, self.next_seed, self.support)
+        argument._concrete_value = parts[0]
+        argument._frame = self
+        return argument
+
+
+class _Argument(DistributionTensor):
+    """What a `tf.function` that was given a distribution tensor sees."""
+
+    _frame: _Frame
+
+    def __tf_flatten__(self) -> tuple[_Frame, tuple[Any, ...]]:
+        return self._frame, tuple(self._parts())
+
+    @classmethod
+    def __tf_unflatten__(cls, frame: _Frame, parts: tuple[Any, ...]) -> Any:
+        # TensorFlow keeps the types of arguments in the place of the arguments.
+        if any(isinstance(part, tf.TypeSpec) for part in parts):
+            return list(parts)
+        return frame.filled(parts)
 
 
 def _same(a: list[int | None], b: list[int | None]) -> bool:

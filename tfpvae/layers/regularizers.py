@@ -248,10 +248,6 @@ class KLDivergenceAddLoss(keras.layers.Layer):
         )
         self.owned_variables = self.regularizer.owned_variables
 
-    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        # While a model is put together there are tensors in place of distributions.
-        return keras.KerasTensor(inputs.shape, inputs.dtype)
-
     def call(self, inputs: DistributionTensor, training: bool | None = None) -> DistributionTensor:
         if not isinstance(inputs, tfd.Distribution):
             raise ModelError(
