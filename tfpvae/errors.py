@@ -12,9 +12,15 @@ class MissingExtraError(TfpvaeError, ImportError):
 class DataError(TfpvaeError, ValueError):
     """Data that cannot be read, or that is not what it is said to be (shape, pixel range, NaN)."""
 
+    # By this TensorFlow knows that a message is all it takes, and keeps the class of an error in a `tf.function`.
+    __init__ = Exception.__init__
+
 
 class ModelError(TfpvaeError, ValueError):
     """Encoder, decoder, prior or regulariser that do not fit together, or arguments that no model can take."""
+
+    # By this TensorFlow knows that a message is all it takes, and keeps the class of an error in a `tf.function`.
+    __init__ = Exception.__init__
 
 
 class DivergedError(TfpvaeError, ArithmeticError):

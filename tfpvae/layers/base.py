@@ -203,6 +203,9 @@ class DistributionLayer(keras.layers.Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.takes_any_real and args and not self._warned_of_activation:
             self._warned_of_activation = warn_of_activation(self, args[0])
+        if not self.built and args and tf.is_tensor(args[0]) and args[0].shape.rank is None:
+            # Keras would build it by the shape, which it takes to have a rank.
+            self.build((None,))
         return super().__call__(*args, **kwargs)
 
     def build(self, input_shape: Any) -> None:

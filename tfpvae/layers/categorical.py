@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfpvae._compat.tfp import with_mode
-from tfpvae.checks import positive_integer
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
 from tfpvae.layers.constraints import check_size
-from tfpvae.layers.independent import EventShape, IndependentLayer, as_shape
+from tfpvae.layers.independent import IndependentLayer
 from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile
+from tfpvae.layers.sizes import EventShape, Size, as_shape, as_size, for_config, num_values, with_axes
 from tfpvae.supports import Categories, OneHot
 
 DType = Any
@@ -44,8 +43,9 @@ class _OneHot(DistributionLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
-        self.event_size = positive_integer("event_size", event_size)
-        self.support = OneHot(self.event_size)
+        self.event_size = as_size("event_size", event_size)
+        if isinstance(self.event_size, int):
+            self.support = OneHot(self.event_size)
         self.sample_dtype = _dtype_name(sample_dtype)
         self.validate_args = validate_args
 
@@ -67,7 +67,7 @@ class _OneHot(DistributionLayer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "event_size": self.event_size,
+            "event_size": for_config("event_size", self.event_size),
             "sample_dtype": self.sample_dtype,
             "validate_args": self.validate_args,
         }
@@ -99,10 +99,10 @@ class OneHotCategorical(_OneHot):
         return tf.nn.log_softmax(parameters["logits"], axis=-1)
 
     @staticmethod
-    def params_size(event_size: int, name: str | None = None) -> int:
+    def params_size(event_size: int, name: str | None = None) -> Size:
         """How many inputs the layer takes: K."""
         del name
-        return positive_integer("event_size", event_size)
+        return as_size("event_size", event_size)
 
     @staticmethod
     def new(
@@ -145,7 +145,7 @@ class CategoricalMixtureOfOneHotCategorical(_OneHot):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_size, convert_to_tensor_fn, sample_dtype, validate_args, **kwargs)
-        self.num_components = positive_integer("num_components", num_components)
+        self.num_components = as_size("num_components", num_components)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         check_size(inputs, self.num_components * (1 + self.event_size), self)
@@ -176,10 +176,10 @@ class CategoricalMixtureOfOneHotCategorical(_OneHot):
         return tf.reduce_logsumexp(log_mixture + log_component, axis=-2)
 
     @staticmethod
-    def params_size(event_size: int, num_components: int, name: str | None = None) -> int:
+    def params_size(event_size: int, num_components: int, name: str | None = None) -> Size:
         """How many inputs the layer takes: K (1 + d)."""
         del name
-        return positive_integer("num_components", num_components) * (1 + positive_integer("event_size", event_size))
+        return as_size("num_components", num_components) * (1 + as_size("event_size", event_size))
 
     @staticmethod
     def new(
@@ -202,7 +202,7 @@ class CategoricalMixtureOfOneHotCategorical(_OneHot):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_components": self.num_components}
+        return {**super().get_config(), "num_components": for_config("num_components", self.num_components)}
 
 
 @register
@@ -236,13 +236,14 @@ class IndependentCategorical(IndependentLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
-        self.num_categories = positive_integer("num_categories", num_categories)
-        self.support = Categories(self.num_categories)
+        self.num_categories = as_size("num_categories", num_categories)
+        if isinstance(self.num_categories, int):
+            self.support = Categories(self.num_categories)
         self.sample_dtype = _dtype_name(sample_dtype)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         check_size(inputs, self.event_size * self.num_categories, self)
-        shape = tf.concat([tf.shape(inputs)[:-1], [*self.event_shape, self.num_categories]], axis=0)
+        shape = tf.concat([tf.shape(inputs)[:-1], with_axes([], self.event_shape, self.num_categories)], axis=0)
         return {"logits": tf.reshape(inputs, shape)}
 
     def distribution(self, logits: tf.Tensor) -> tfd.Distribution:
@@ -263,10 +264,10 @@ class IndependentCategorical(IndependentLayer):
     @classmethod
     def params_size(  # type: ignore[override]  # the number of categories goes first, as in TFP's mixtures
         cls, num_categories: int, event_shape: EventShape = (), name: str | None = None
-    ) -> int:
+    ) -> Size:
         """How many inputs the layer takes: K for each value."""
         del name
-        return positive_integer("num_categories", num_categories) * math.prod(as_shape(event_shape))
+        return as_size("num_categories", num_categories) * num_values(as_shape(event_shape))
 
     @classmethod
     def new(  # type: ignore[override]
@@ -284,4 +285,8 @@ class IndependentCategorical(IndependentLayer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_categories": self.num_categories, "sample_dtype": self.sample_dtype}
+        return {
+            **super().get_config(),
+            "num_categories": for_config("num_categories", self.num_categories),
+            "sample_dtype": self.sample_dtype,
+        }

@@ -7,6 +7,7 @@ from typing import Final
 import tensorflow as tf
 
 from tfpvae.errors import ModelError
+from tfpvae.layers.sizes import Size
 
 SMALLEST: Final = 1e-6
 """The least scale, rate, concentration or count that a layer makes. Where softplus underflows, TFP's layers make zero,
@@ -37,13 +38,13 @@ def positive(raw: tf.Tensor) -> tf.Tensor:
     return at_least(tf.nn.softplus(raw), SMALLEST)
 
 
-def check_size(inputs: tf.Tensor, size: int, layer: object) -> None:
+def check_size(inputs: tf.Tensor, size: Size, layer: object) -> None:
     """Refuses inputs whose last axis is known not to be the layer's `params_size`.
 
     Raises:
         ModelError: it is not.
     """
-    if inputs.shape.rank == 0 or inputs.shape[-1] not in (None, size):
+    if inputs.shape.rank == 0 or (isinstance(size, int) and inputs.shape[-1] not in (None, size)):
         raise ModelError(
             f"The inputs of {type(layer).__name__} must have its params_size, {size}, as their last axis. "
             f"Received: inputs of shape {inputs.shape}"

@@ -5,20 +5,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tfpvae.checks import positive_integer
 from tfpvae.layers.base import ConvertToTensor, Parameters, register
 from tfpvae.layers.constraints import check_size, positive
-from tfpvae.layers.independent import EventShape, IndependentLayer, as_shape
+from tfpvae.layers.independent import IndependentLayer
 from tfpvae.layers.mixture import mixture_distribution
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile, logistic_quantile, pick
+from tfpvae.layers.sizes import EventShape, Size, as_shape, as_size, for_config, num_values, with_axes
 from tfpvae.supports import Pixels
 
 LEVELS: Final = 256
@@ -243,11 +242,11 @@ class MixtureDiscretizedLogistic(IndependentLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
-        self.num_components = positive_integer("num_components", num_components)
+        self.num_components = as_size("num_components", num_components)
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         check_size(inputs, 3 * self.num_components * self.event_size, self)
-        shape = tf.concat([tf.shape(inputs)[:-1], [*self.event_shape, 3 * self.num_components]], axis=0)
+        shape = tf.concat([tf.shape(inputs)[:-1], with_axes([], self.event_shape, 3 * self.num_components)], axis=0)
         logits, loc, raw_scale = tf.split(tf.reshape(inputs, shape), 3, axis=-1)
         return {"mixture_logits": logits, "component_loc": loc, "component_scale": positive(raw_scale)}
 
@@ -278,10 +277,10 @@ class MixtureDiscretizedLogistic(IndependentLayer):
     @classmethod
     def params_size(  # type: ignore[override]  # the number of components goes first, as in TFP's mixtures
         cls, num_components: int, event_shape: EventShape = (), name: str | None = None
-    ) -> int:
+    ) -> Size:
         """How many inputs the layer takes: 3 K for each value."""
         del name
-        return 3 * positive_integer("num_components", num_components) * math.prod(as_shape(event_shape))
+        return 3 * as_size("num_components", num_components) * num_values(as_shape(event_shape))
 
     @classmethod
     def new(  # type: ignore[override]
@@ -296,4 +295,4 @@ class MixtureDiscretizedLogistic(IndependentLayer):
         return new_distribution(cls, params, num_components, event_shape, validate_args=validate_args, name=name)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_components": self.num_components}
+        return {**super().get_config(), "num_components": for_config("num_components", self.num_components)}

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfpvae.checks import positive_integers
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
 from tfpvae.layers.constraints import LARGEST_LOG_RATE, SMALLEST, at_least, at_most, check_size, positive
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import logistic_quantile
+from tfpvae.layers.sizes import EventShape, Size, as_shape, for_config, num_axes, num_values, with_axes
 from tfpvae.random.tensorflow import normal_from_uniform
 from tfpvae.supports import Binary
-
-EventShape = int | Sequence[int]
-
-
-def as_shape(event_shape: EventShape) -> tuple[int, ...]:
-    """`3` to `(3,)`, `[28, 28]` to `(28, 28)`, as TFP's layers read them.
-
-    Raises:
-        ModelError: it is neither an integer of at least 1 nor a sequence of such integers.
-    """
-    return positive_integers("event_shape", event_shape)
 
 
 class IndependentLayer(DistributionLayer):
     """What the layers of independent values share: abstract.
 
     Args:
-        event_shape: the shape of one draw.
+        event_shape: the shape of one draw: an integer, a sequence or a tensor of integers. A layer whose event shape is
+            a tensor of a graph cannot be saved.
         convert_to_tensor_fn: see `DistributionLayer`.
         validate_args: whether TFP checks the parameters.
         **kwargs: see `DistributionLayer`.
@@ -54,9 +43,9 @@ class IndependentLayer(DistributionLayer):
         self.validate_args = validate_args
 
     @property
-    def event_size(self) -> int:
+    def event_size(self) -> Size:
         """How many values one draw has."""
-        return math.prod(self.event_shape)
+        return num_values(self.event_shape)
 
     def split(self, inputs: tf.Tensor) -> list[tf.Tensor]:
         """`[..., params_per_value * event_size]` to `params_per_value` tensors `[..., *event_shape]`."""
@@ -69,21 +58,21 @@ class IndependentLayer(DistributionLayer):
 
     def uniforms_to_event(self, uniforms: tf.Tensor) -> tf.Tensor:
         """`[B, event_size]` to `[B, *event_shape]`."""
-        return tf.reshape(uniforms, [-1, *self.event_shape])
+        return tf.reshape(uniforms, with_axes([-1], self.event_shape))
 
     def independent(self, distribution: tfd.Distribution) -> tfd.Distribution:
         """The distribution with `event_shape` as its event."""
         return tfd.Independent(
             distribution,
-            reinterpreted_batch_ndims=len(self.event_shape),
+            reinterpreted_batch_ndims=num_axes(self.event_shape),
             validate_args=self.validate_args,
         )
 
     @classmethod
-    def params_size(cls, event_shape: EventShape = (), name: str | None = None) -> int:
+    def params_size(cls, event_shape: EventShape = (), name: str | None = None) -> Size:
         """How many inputs the layer takes: `params_per_value` for each value."""
         del name
-        return cls.params_per_value * math.prod(as_shape(event_shape))
+        return cls.params_per_value * num_values(as_shape(event_shape))
 
     @classmethod
     def new(
@@ -99,7 +88,7 @@ class IndependentLayer(DistributionLayer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "event_shape": list(self.event_shape),
+            "event_shape": for_config("event_shape", self.event_shape),
             "validate_args": self.validate_args,
         }
 

@@ -11,7 +11,6 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfpvae._compat.tfp import with_sampler
-from tfpvae.checks import positive_integer
 from tfpvae.errors import ModelError
 from tfpvae.layers.base import (
     ConvertToTensor,
@@ -25,9 +24,10 @@ from tfpvae.layers.base import (
 from tfpvae.layers.constraints import check_size
 from tfpvae.layers.distribution_lambda import DistributionLambda
 from tfpvae.layers.distribution_tensor import DistributionTensor, unwrap
-from tfpvae.layers.independent import EventShape, IndependentLayer, IndependentLogistic, IndependentNormal
+from tfpvae.layers.independent import IndependentLayer, IndependentLogistic, IndependentNormal
 from tfpvae.layers.new import new_distribution
 from tfpvae.layers.quantiles import categorical_quantile, pick
+from tfpvae.layers.sizes import EventShape, Size, as_size, for_config
 from tfpvae.layers.support import support_of
 from tfpvae.supports import Real, Support
 
@@ -39,7 +39,8 @@ def mixture_distribution(
 ) -> tfd.Distribution:
     """A `tfd.MixtureSameFamily` whose draws take memory for the draws only.
 
-    TFP draws from all components and keeps one. Here the component is picked first, and its parameters.
+    TFP draws from all components and keeps one. Here the component is picked first, and its parameters. Where the rank
+    of the parameters is known only when the graph runs, it is TFP's own.
 
     Args:
         logits: `[*batch_shape, K]`.
@@ -48,6 +49,8 @@ def mixture_distribution(
     """
     mixing = tfd.Categorical(logits=logits)
     mixture = tfd.MixtureSameFamily(mixing, make_components(**parameters))
+    if any(value.shape.rank is None for value in (logits, *parameters.values())):
+        return mixture
     rank = logits.shape.rank - 1
 
     def sample_n(n: tf.Tensor, seed: Any = None) -> tf.Tensor:
@@ -79,7 +82,7 @@ class _Mixture(DistributionLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
-        self.num_components = positive_integer("num_components", num_components)
+        self.num_components = as_size("num_components", num_components)
         self.validate_args = validate_args
         self.component_layer = component_layer
         self.discrete = getattr(component_layer, "discrete", False)  # type: ignore[misc]
@@ -98,15 +101,16 @@ class _Mixture(DistributionLayer):
     def build(self, input_shape: Sequence[int | None]) -> None:
         component, size = self.component_layer, input_shape[-1]
         if isinstance(component, keras.layers.Layer) and not component.built:
-            size = None if size is None else size // self.num_components - 1
-            component.build((*input_shape[:-1], self.num_components, size))
+            size = size // self.num_components - 1 if size and isinstance(self.num_components, int) else None
+            count = self.num_components if isinstance(self.num_components, int) else None
+            component.build((*input_shape[:-1], count, size))
         super().build(input_shape)
 
     def split(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """`[..., K (1 + n)]` to `[..., K]` and `[..., K, n]`."""
         shape = tf.concat([tf.shape(inputs)[:-1], [self.num_components, -1]], axis=0)
         size = inputs.shape[-1]
-        if size is not None:
+        if size is not None and isinstance(self.num_components, int):
             if size < 2 * self.num_components or size % self.num_components:
                 raise ModelError(
                     f"The inputs of {type(self).__name__} must have its params_size, num_components * "
@@ -142,7 +146,11 @@ class _Mixture(DistributionLayer):
         return self.component_layer.draw(picked, uniforms[:, 1:])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_components": self.num_components, "validate_args": self.validate_args}
+        return {
+            **super().get_config(),
+            "num_components": for_config("num_components", self.num_components),
+            "validate_args": self.validate_args,
+        }
 
 
 def _component(parameters: Parameters) -> Parameters:
@@ -205,12 +213,10 @@ class MixtureSameFamily(_Mixture):
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), unwrap(components))
 
     @staticmethod
-    def params_size(num_components: int, component_params_size: int, name: str | None = None) -> int:
+    def params_size(num_components: int, component_params_size: int, name: str | None = None) -> Size:
         """How many inputs the layer takes: K (1 + n)."""
         del name
-        return positive_integer("num_components", num_components) * (
-            1 + positive_integer("component_params_size", component_params_size)
-        )
+        return as_size("num_components", num_components) * (1 + as_size("component_params_size", component_params_size))
 
     @staticmethod
     def new(
@@ -257,10 +263,10 @@ class _MixtureOfIndependent(_Mixture):
         return super().parameters(inputs)
 
     @classmethod
-    def params_size(cls, num_components: int, event_shape: EventShape = (), name: str | None = None) -> int:
+    def params_size(cls, num_components: int, event_shape: EventShape = (), name: str | None = None) -> Size:
         """How many inputs the layer takes: K (1 + 2 event_size)."""
         del name
-        return positive_integer("num_components", num_components) * (1 + cls.component_class.params_size(event_shape))
+        return as_size("num_components", num_components) * (1 + cls.component_class.params_size(event_shape))
 
     @classmethod
     def new(
@@ -275,7 +281,7 @@ class _MixtureOfIndependent(_Mixture):
         return new_distribution(cls, params, num_components, event_shape, validate_args=validate_args, name=name)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "event_shape": list(self.event_shape)}
+        return {**super().get_config(), "event_shape": for_config("event_shape", self.event_shape)}
 
 
 @register

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfpvae.checks import positive_integer
 from tfpvae.layers.base import ConvertToTensor, DistributionLayer, Parameters, register
 from tfpvae.layers.constraints import check_size
 from tfpvae.layers.new import new_distribution
+from tfpvae.layers.sizes import Size, as_size, for_config
 from tfpvae.random.tensorflow import normal_from_uniform
 
 MIN_SCALE = 1e-5
@@ -32,7 +33,7 @@ class _MultivariateNormal(DistributionLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(convert_to_tensor_fn, **kwargs)
-        self.event_size = positive_integer("event_size", event_size)
+        self.event_size = as_size("event_size", event_size)
         self.validate_args = validate_args
 
     @property
@@ -46,7 +47,7 @@ class _MultivariateNormal(DistributionLayer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "event_size": self.event_size,
+            "event_size": for_config("event_size", self.event_size),
             "validate_args": self.validate_args,
         }
 
@@ -76,10 +77,10 @@ class MultivariateNormalDiag(_MultivariateNormal):
         return parameters["loc"] + parameters["scale"] * self.standard_normal(uniforms)
 
     @staticmethod
-    def params_size(event_size: int, name: str | None = None) -> int:
+    def params_size(event_size: int, name: str | None = None) -> Size:
         """How many inputs the layer takes: 2 D."""
         del name
-        return 2 * positive_integer("event_size", event_size)
+        return 2 * as_size("event_size", event_size)
 
     @staticmethod
     def new(
@@ -105,9 +106,12 @@ class MultivariateNormalTriL(_MultivariateNormal):
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         check_size(inputs, self.params_size(self.event_size), self)
         loc, raw_scale = inputs[..., : self.event_size], inputs[..., self.event_size :]
-        # TFP's order of the entries, as `tfb.FillScaleTriL` has it, in operations that have an ONNX form.
         n = self.event_size
-        order = np.concatenate([np.arange(n, raw_scale.shape[-1]), np.arange(raw_scale.shape[-1])[::-1]]).reshape(n, n)
+        if not isinstance(n, int):
+            return {"loc": loc, "scale_tril": tfb.FillScaleTriL(diag_shift=MIN_SCALE)(raw_scale)}
+        # TFP's order of the entries, as `tfb.FillScaleTriL` has it, in operations that have an ONNX form.
+        entries = np.arange(n * (n + 1) // 2)
+        order = np.concatenate([entries[n:], entries[::-1]]).reshape(n, n)
         diagonal = tf.nn.softplus(tf.gather(raw_scale, np.diag(order), axis=-1)) + MIN_SCALE
         below = tf.gather(raw_scale, order, axis=-1) * tf.constant(np.tri(n, k=-1), raw_scale.dtype)
         return {"loc": loc, "scale_tril": below + diagonal[..., None] * tf.eye(n, dtype=raw_scale.dtype)}
@@ -119,10 +123,10 @@ class MultivariateNormalTriL(_MultivariateNormal):
         return parameters["loc"] + tf.linalg.matvec(parameters["scale_tril"], self.standard_normal(uniforms))
 
     @staticmethod
-    def params_size(event_size: int, name: str | None = None) -> int:
+    def params_size(event_size: int, name: str | None = None) -> Size:
         """How many inputs the layer takes: D + D (D + 1) / 2."""
         del name
-        size = positive_integer("event_size", event_size)
+        size = as_size("event_size", event_size)
         return size + size * (size + 1) // 2
 
     @staticmethod

@@ -16,8 +16,9 @@ from tensorflow_probability import distributions as tfd
 from tfpvae.checks import number
 from tfpvae.layers.base import ConvertToTensor, Parameters, register
 from tfpvae.layers.constraints import SMALLEST, at_least
-from tfpvae.layers.independent import EventShape, IndependentNormal
+from tfpvae.layers.independent import IndependentNormal
 from tfpvae.layers.new import new_distribution
+from tfpvae.layers.sizes import EventShape, num_axes
 
 STRIDE: Final = 3.0
 """How much the log of a learned scale changes when its weight changes by 1. Adam moves a weight by about its learning
@@ -80,7 +81,7 @@ class SphericalNormal(IndependentNormal):
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         (loc,) = self.split(inputs)
-        shape = tf.concat([tf.shape(inputs)[:-1], tf.ones(len(self.event_shape), tf.int32)], axis=0)
+        shape = tf.concat([tf.shape(inputs)[:-1], tf.ones([num_axes(self.event_shape)], tf.int32)], axis=0)
         return {"loc": loc, "scale": tf.fill(shape, tf.cast(self._scale(), loc.dtype))}
 
     def _scale(self) -> tf.Tensor:
