@@ -55,3 +55,15 @@ def test_draws_have_the_dtype_that_was_asked_for(name):
     assert getattr(layers, name)(*args)(params).sample().dtype == "float32"
     assert getattr(layers, name)(*args, sample_dtype="float64").get_config()["sample_dtype"] == "float64"
     assert getattr(layers, name).new(params, *args, dtype="int32").sample().dtype == "int32"
+
+
+def test_labels_of_a_float_dtype_are_checked():
+    import tensorflow as tf
+
+    from tfpvae import layers
+
+    rv = layers.IndependentCategorical(4, [2], validate_args=True)(tf.zeros([3, 8]))
+    np.testing.assert_allclose(rv.log_prob(rv.sample()), 2 * np.log([0.25] * 3), rtol=1e-6)
+    for wrong in (0.5, -1.0, 5.0):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            rv.log_prob(tf.fill([3, 2], wrong))

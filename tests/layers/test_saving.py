@@ -135,9 +135,28 @@ def test_a_fresh_process_has_what_a_lambda_names(tfpl, tmp_path):
 
 
 def test_what_a_lambda_names_and_cannot_be_saved_is_refused(tfpl, tfd, tmp_path):
-    scale = np.ones(2, np.float32)
-    with pytest.raises(ModelError, match=r"it names scale, ndarray\. Replace it by a function registered"):
-        loaded(tfpl.DistributionLambda(lambda t: tfd.Normal(t, scale)), tmp_path)
+    scale = tfd.Normal(0.0, 1.0)
+    with pytest.raises(ModelError, match=r"it names scale, Normal\. Replace it by a function registered"):
+        loaded(tfpl.DistributionLambda(lambda t: tfd.Normal(t, scale.mean())), tmp_path)
+
+
+def test_a_lambda_is_saved_with_arrays_tensors_and_lambdas(tfpl, tfd, tmp_path):
+    import tensorflow as tf
+
+    array, tensor, count = np.arange(2.0, dtype=np.float32), tf.constant([1, 2]), np.array(3)
+    nested = {"scales": [1.0, (np.float32(2.0), tensor)]}
+    inner = lambda t, *, by=array: t * by  # noqa: E731
+    makes = [
+        lambda t: tfd.Normal(inner(t) + array, tf.cast(tensor, tf.float32) * float(count)),
+        lambda t: tfd.Normal(t, nested["scales"][0] * nested["scales"][1][0]),
+        lambda t, scale=array + 1.0, *, loc=tensor: tfd.Normal(t + tf.cast(loc, tf.float32), scale),
+        lambda t, inner=inner: tfd.Normal(inner(t), 1.0),
+    ]
+    x = np.float32([[1, 2], [3, 4]])
+    for make in makes:
+        before, after = loaded(tfpl.DistributionLambda(make), tmp_path)
+        np.testing.assert_array_equal(after(x).mean(), before(x).mean())
+        np.testing.assert_array_equal(after(x).stddev(), before(x).stddev())
 
 
 def test_what_a_lambda_names_and_is_gone_is_told(tfpl, tmp_path, monkeypatch):

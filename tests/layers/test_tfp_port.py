@@ -7,6 +7,7 @@ here as they are there; test_conformance.py has what holds for every layer.
 from __future__ import annotations
 
 import functools
+import warnings
 
 import numpy as np
 import pytest
@@ -582,3 +583,104 @@ def test_joint_distribution_layer(tf, tfd, tfpl):
     rv = model(tf.zeros([1]))
     assert isinstance(rv.tensor_distribution, tfd.JointDistributionSequential)
     assert len(model.weights) == 2
+
+
+class TestSerialization:
+    """Lambdas with globals and closures, static methods and attributes, in models that are saved and loaded."""
+
+    def check(self, model, tmp_path, shape):
+        import keras
+
+        x = RNG.uniform(-1, 1, shape).astype("f")
+        before = model(x)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*lambda")
+            model.save(tmp_path / "model.keras")
+        after = keras.models.load_model(tmp_path / "model.keras", safe_mode=False)(x)
+        np.testing.assert_array_equal(after.mean(), before.mean())
+        ones = np.ones(before.mean().shape, "f")
+        np.testing.assert_array_equal(after.log_prob(ones), before.log_prob(ones))
+
+    def test_lambdas_and_static_methods(self, tf, tfd, tfpl, tmp_path):
+        import keras
+
+        for make in (lambda t: tfpl.IndependentBernoulli.new(t, [2, 3]), tfpl.IndependentPoisson.new):
+            for convert in (lambda d: d.mean(), tfd.Distribution.mean, "mean"):
+                layers = [keras.layers.Dense(6), tfpl.DistributionLambda(make, convert)]
+                self.check(keras.Sequential([keras.Input((5,)), *layers]), tmp_path, (4, 5))
+
+    @pytest.mark.parametrize("convert", ["logits", "entropy"])
+    def test_attributes_and_methods_of_a_family(self, convert, tf, tfd, tfpl, tmp_path):
+        import keras
+
+        layer = tfpl.DistributionLambda(lambda t: tfd.Categorical(logits=t), getattr(tfd.Categorical, convert))
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5), layer])
+        x = RNG.uniform(-1, 1, (4, 5)).astype("f")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*lambda")
+            model.save(tmp_path / "model.keras")
+        copy = keras.models.load_model(tmp_path / "model.keras", safe_mode=False)
+        np.testing.assert_array_equal(copy.predict(x, verbose=0), model.predict(x, verbose=0))
+
+    def test_closure_over_lambdas_tensors_and_arrays(self, tf, tfpl, tmp_path):
+        import keras
+
+        num_components, one = np.array(3), tf.convert_to_tensor(1)
+        make_normal = lambda event_shape: tfpl.IndependentNormal(event_shape + one)  # noqa: E731
+        size = tfpl.MixtureSameFamily.params_size(num_components, tfpl.IndependentNormal.params_size(2))
+        for layer in (
+            tfpl.MixtureSameFamily(num_components, make_normal(1)),
+            tfpl.DistributionLambda(lambda t: tfpl.MixtureSameFamily.new(t, num_components, make_normal(1))),
+        ):
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(size), layer])
+            self.check(model, tmp_path, (8, 4))
+
+
+def test_classes_with_validation_data_and_the_accuracy_of_the_mode(tf, tfpl):
+    """TFP's end to end of a classifier: `validation_data`, and a metric of what the distribution's mode says."""
+    import keras
+
+    x = RNG.normal(size=(200, 2)).astype("f")
+    y = np.eye(2, dtype="f")[(x[:, 0] > x[:, 1]).astype(int)]
+
+    def accuracy(y, rv):
+        return tf.reduce_mean(tf.cast(tf.reduce_all(tf.equal(y, tf.cast(rv.mode(), y.dtype)), -1), tf.float32))
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), tfpl.OneHotCategorical(2)])
+    model.compile(keras.optimizers.Adam(0.1), loss=lambda y, rv: -rv.log_prob(y), metrics=[accuracy], jit_compile=False)
+    history = model.fit(x[:150], y[:150], epochs=5, verbose=0, validation_data=(x[150:], y[150:])).history
+    assert set(history) == {"loss", "val_loss", "accuracy", "val_accuracy"}
+    assert history["val_accuracy"][-1] > 0.9
+    assert history["val_loss"][-1] < history["val_loss"][0]
+    right = np.argmax(model(x[150:]).mode(), -1) == np.argmax(y[150:], -1)
+    # The metric is the mean of the batches' accuracies; the last batch is smaller.
+    assert np.isclose(history["val_accuracy"][-1], right.mean(), atol=0.05)
+
+
+@pytest.mark.parametrize("family", ["MultivariateNormalTriL", "MultivariateNormalDiag", "IndependentNormal"])
+def test_mixture_same_family_of_float64(family, tf, tfpl):
+    component = getattr(tfpl, family)(2, dtype="float64")
+    size = tfpl.MixtureSameFamily.params_size(3, getattr(tfpl, family).params_size(2))
+    t = RNG.uniform(-3, 3, [7, size])
+    rv = tfpl.MixtureSameFamily(3, component, dtype="float64")(tf.constant(t))
+    assert rv.tensor_distribution.dtype == tf.float64
+    assert rv.components_distribution.dtype == tf.float64
+    assert rv.sample(2).dtype == tf.float64
+    assert rv.log_prob(rv).dtype == tf.float64
+    assert np.isfinite(rv.log_prob(np.zeros((7, 2)))).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_variable_layer_of_a_dtype(dtype, tf, tfd, tfpl):
+    import keras
+
+    x = keras.Input((), dtype=dtype)
+    loc = tfpl.VariableLayer([3], dtype=dtype, initializer="ones")(x)
+    rv = tfpl.DistributionLambda(lambda t: tfd.Independent(tfd.Normal(t, tf.ones([], t.dtype)), 1), dtype=dtype)(loc)
+    model = keras.Model(x, rv)
+    out = model(tf.zeros([1], dtype))
+    assert out.tensor_distribution.dtype == dtype
+    np.testing.assert_allclose(out.mean(), np.ones(3), rtol=1e-12)
+    model.compile(keras.optimizers.SGD(0.1), loss=lambda y, rv: -rv.log_prob(y), jit_compile=False)
+    model.fit(np.zeros(4, dtype), np.full((4, 3), 5.0, dtype), epochs=3, verbose=0)
+    assert (np.asarray(model.get_weights()[0]) > 1.0).all()

@@ -205,6 +205,13 @@ class CategoricalMixtureOfOneHotCategorical(_OneHot):
         return {**super().get_config(), "num_components": for_config("num_components", self.num_components)}
 
 
+class _Categorical(tfd.Categorical):
+    """TFP's, whose checks take labels of a float dtype too: TFP refuses those that it drew itself."""
+
+    def _log_prob(self, k: tf.Tensor) -> tf.Tensor:
+        return super()._log_prob(tf.cast(k, tf.int32) if self.validate_args else k)
+
+
 @register
 class IndependentCategorical(IndependentLayer):
     """Independent values, each one of K categories, as the number of the category.
@@ -248,7 +255,9 @@ class IndependentCategorical(IndependentLayer):
 
     def distribution(self, logits: tf.Tensor) -> tfd.Distribution:
         dtype = self.sample_dtype or logits.dtype
-        return self.independent(tfd.Categorical(logits=logits, dtype=dtype, validate_args=self.validate_args))
+        return self.independent(
+            _Categorical(logits=logits, dtype=dtype, validate_args=self.validate_args, name="Categorical")
+        )
 
     def mean(self, parameters: Parameters) -> tf.Tensor:
         probs = tf.nn.softmax(parameters["logits"], axis=-1)

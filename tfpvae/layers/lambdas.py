@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from tfpvae.errors import ModelError
 
@@ -28,19 +30,22 @@ def is_lambda(function: Any) -> bool:
 
 
 def lambda_config(function: Any) -> dict[str, Any]:
-    """A lambda as Keras writes it, with its globals and the variables around it.
+    """A lambda as Keras writes it, with its globals, the variables around it and the defaults of its arguments.
 
     Raises:
-        ModelError: it names something that cannot be written: no module, class, function, number or string.
+        ModelError: it names something that cannot be written: no module, class, function, lambda, number, string,
+            array or tensor, and no list, tuple or dict of these.
     """
     cells = function.__closure__ or ()
     empty = tuple(types.CellType(None) for _ in cells)
-    bare = types.FunctionType(function.__code__, {}, function.__name__, function.__defaults__, empty)
+    bare = types.FunctionType(function.__code__, {}, function.__name__, None, empty)
     config = keras.saving.serialize_keras_object(bare)
-    named = globals_of(function)
     around = dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in cells), strict=True))
-    config["config"]["globals"] = {name: _encoded(name, value) for name, value in named.items()}
-    config["config"]["around"] = {name: _encoded(name, value) for name, value in around.items()}
+    beside = config["config"]
+    beside["globals"] = {name: _encoded(name, value) for name, value in globals_of(function).items()}
+    beside["around"] = {name: _encoded(name, value) for name, value in around.items()}
+    beside["positional"] = [_encoded("a default", value) for value in function.__defaults__ or ()]
+    beside["keyword"] = {name: _encoded(name, value) for name, value in (function.__kwdefaults__ or {}).items()}
     return config
 
 
@@ -56,7 +61,10 @@ def with_what_it_names(function: Any, config: dict[str, Any]) -> Any:
     named = {name: _decoded(value) for name, value in beside["globals"].items()}
     around = tuple(types.CellType(_decoded(beside["around"][name])) for name in function.__code__.co_freevars)
     named["__builtins__"] = builtins
-    return types.FunctionType(function.__code__, named, function.__name__, function.__defaults__, around)
+    defaults = tuple(map(_decoded, beside["positional"])) if "positional" in beside else function.__defaults__
+    made = types.FunctionType(function.__code__, named, function.__name__, defaults, around)
+    made.__kwdefaults__ = {name: _decoded(value) for name, value in beside.get("keyword", {}).items()}
+    return made
 
 
 def globals_of(function: Any) -> dict[str, Any]:
@@ -107,17 +115,36 @@ def _encoded(name: str, value: Any) -> dict[str, Any]:
         return {"module": value.__name__}
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return {type(value).__name__: [_encoded(name, part) for part in value]}
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return {"dict": {key: _encoded(name, part) for key, part in value.items()}}
+    if isinstance(value, np.ndarray | np.generic) or (isinstance(value, tf.Tensor) and hasattr(value, "numpy")):
+        array = np.asarray(value)
+        return {"array": array.tolist(), "dtype": array.dtype.name, "is_tensor": tf.is_tensor(value)}
+    if is_lambda(value):
+        return {"lambda": lambda_config(value)}
     module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
     if isinstance(value, type | types.FunctionType) and _at(sys.modules.get(str(module)), path) is value:
         return {"object": path, "module": module}
     raise ModelError(
-        f"A lambda is saved with the modules, classes, functions, numbers and strings that it names, and it names "
-        f"{name}, {type(value).__name__}. Replace it by a function registered with "
+        f"A lambda is saved with the modules, classes, functions, numbers, strings and arrays that it names, and it "
+        f"names {name}, {type(value).__name__}. Replace it by a function registered with "
         "keras.saving.register_keras_serializable."
     )
 
 
 def _decoded(value: dict[str, Any]) -> Any:
+    for sequence in (list, tuple):
+        if sequence.__name__ in value:
+            return sequence(map(_decoded, value[sequence.__name__]))
+    if "dict" in value:
+        return {key: _decoded(part) for key, part in value["dict"].items()}
+    if "lambda" in value:
+        return with_what_it_names(keras.saving.deserialize_keras_object(value["lambda"]), value["lambda"])
+    if "array" in value:
+        make = tf.constant if value["is_tensor"] else np.array
+        return make(value["array"], value["dtype"])
     if "module" not in value:
         return value["value"]
     module, path = value["module"], value.get("object", "")
