@@ -604,9 +604,10 @@ class TestSerialization:
     def test_lambdas_and_static_methods(self, tf, tfd, tfpl, tmp_path):
         import keras
 
-        for make in (lambda t: tfpl.IndependentBernoulli.new(t, [2, 3]), tfpl.IndependentPoisson.new):
+        makes = [(6, lambda t: tfpl.IndependentBernoulli.new(t, [2, 3])), (1, tfpl.IndependentPoisson.new)]
+        for size, make in makes:
             for convert in (lambda d: d.mean(), tfd.Distribution.mean, "mean"):
-                layers = [keras.layers.Dense(6), tfpl.DistributionLambda(make, convert)]
+                layers = [keras.layers.Dense(size), tfpl.DistributionLambda(make, convert)]
                 self.check(keras.Sequential([keras.Input((5,)), *layers]), tmp_path, (4, 5))
 
     @pytest.mark.parametrize("convert", ["logits", "entropy"])
