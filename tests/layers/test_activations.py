@@ -89,3 +89,51 @@ def test_a_function_of_the_users_may_want_it(keras_layers, tfpl, tfd):
 
     bernoulli = tfpl.DistributionLambda(lambda p: tfd.Independent(tfd.Bernoulli(probs=p), 1))
     assert messages(lambda: keras.Sequential([keras.Input((3,)), keras_layers.Dense(2, "sigmoid"), bernoulli])) == []
+
+
+def subclassed(activation, tfpl):
+    import keras
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(6)
+            self.distribution = tfpl.IndependentNormal(3)
+
+        def call(self, x):
+            return self.distribution(keras.ops.reshape(activation(self.dense(x)), (-1, 6)))
+
+    return Own()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "relu6", "tanh", "softmax", "softplus", "softsign", "elu"])
+def test_an_operation_before_a_layer_of_a_subclassed_model_is_named(activation, tfpl):
+    import keras
+    import tensorflow as tf
+
+    model = subclassed(getattr(keras.activations, activation), tfpl)
+    traced = tf.function(lambda x: model(x).mean())
+    (message,) = messages(lambda: traced(np.zeros((4, 3), np.float32)))
+    assert activation in message.lower()
+    assert "'independent_normal" in message
+    assert messages(lambda: traced(np.zeros((2, 3), np.float32))) == []
+
+
+def test_a_subclassed_model_that_is_fitted_is_told_once(tfpl):
+    import keras
+
+    model = subclassed(keras.activations.sigmoid, tfpl)
+    model.compile("sgd", lambda y, rv: -rv.log_prob(y))
+    x = np.zeros((4, 3), np.float32)
+    (message,) = messages(lambda: model.fit(x, x, epochs=2, verbose=0))
+    assert "Sigmoid" in message
+
+
+@pytest.mark.parametrize("activation", ["linear", "leaky_relu"])
+def test_nothing_is_said_of_a_subclassed_model_without(activation, tfpl):
+    import keras
+
+    model = subclassed(getattr(keras.activations, activation), tfpl)
+    model.compile("sgd", lambda y, rv: -rv.log_prob(y))
+    x = np.zeros((4, 3), np.float32)
+    assert messages(lambda: model.fit(x, x, verbose=0)) == []

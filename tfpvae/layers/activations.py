@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfpvae._compat.keras import Place, has_place
 
@@ -20,6 +21,19 @@ _SHAPE_ONLY: Final = (
 
 _ACTIVATIONS: Final = (keras.layers.Activation, keras.layers.ReLU, keras.layers.ELU, keras.layers.Softmax)
 _PROBE: Final = np.linspace(-40.0, 40.0, 81, dtype=np.float32)[np.newaxis]
+_SAME_VALUES: Final = {"Reshape", "Identity", "Cast", "Squeeze", "ExpandDims", "Transpose"}
+"""TensorFlow's operations that give the values of their first input."""
+
+_BOUNDS_OF_OPERATIONS: Final = {
+    "Elu": ("-1", "infinity"),
+    "Relu": ("0", "infinity"),
+    "Relu6": ("0", "6"),
+    "Sigmoid": ("0", "1"),
+    "Softmax": ("0", "1"),
+    "Softplus": ("0", "infinity"),
+    "Softsign": ("-1", "1"),
+    "Tanh": ("-1", "1"),
+}
 _FAR: Final = 2.0
 """An activation that takes no value beyond it, on one side, restricts the parameters."""
 
@@ -32,7 +46,8 @@ def warn_of_activation(layer: keras.layers.Layer, inputs: Any) -> bool:
 
     Args:
         layer: the distribution layer.
-        inputs: what it is called on. Nothing is known where that is no part of a graph of layers.
+        inputs: what it is called on: tensors of a graph of layers, or of a TensorFlow graph, such as a subclassed model
+            is traced in. Nothing is known of eager tensors.
 
     Returns:
         Whether it warned.
@@ -42,16 +57,35 @@ def warn_of_activation(layer: keras.layers.Layer, inputs: Any) -> bool:
         bounds = None if activation is None else _bounds(activation)
         if bounds is None:
             continue
-        low, high = bounds
         given = "" if activation is operation else f" with activation {getattr(activation, '__name__', activation)!r}"
-        warnings.warn(
-            f"{type(layer).__name__} {layer.name!r} takes any real numbers, and makes its parameters of them. Layer "
-            f"{operation.name!r}{given} before it gives numbers from {low} to {high} alone, so that many parameters "
-            "cannot be reached. Leave the activation out.",
-            stacklevel=4,
-        )
+        _warn(layer, f"Layer {operation.name!r}{given}", bounds)
         return True
+    for tensor in keras.tree.flatten(inputs):
+        kind = _operation_of_graph(tensor)
+        if kind in _BOUNDS_OF_OPERATIONS:
+            _warn(layer, f"The {kind} operation", _BOUNDS_OF_OPERATIONS[kind])
+            return True
     return False
+
+
+def _warn(layer: keras.layers.Layer, before: str, bounds: tuple[str, str]) -> None:
+    low, high = bounds
+    warnings.warn(
+        f"{type(layer).__name__} {layer.name!r} takes any real numbers, and makes its parameters of them. "
+        f"{before} before it gives numbers from {low} to {high} alone, so that many parameters cannot be reached. "
+        "Leave the activation out.",
+        stacklevel=5,
+    )
+
+
+def _operation_of_graph(tensor: Any) -> str | None:
+    """The type of the operation that a tensor of a TensorFlow graph comes out of; None of others."""
+    if not isinstance(tensor, tf.Tensor) or not hasattr(tensor, "op"):
+        return None
+    operation = tensor.op
+    while operation.type in _SAME_VALUES and operation.inputs:
+        operation = operation.inputs[0].op
+    return operation.type
 
 
 def _made_by(inputs: Any) -> Iterator[Any]:
