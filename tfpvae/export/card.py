@@ -37,8 +37,8 @@ _CLASSES: Final = {
 def model_card(manifest: Manifest, served_as: str) -> str:
     """The card of a version, as Markdown.
 
-    All its code asks for two rows of the same inputs: seeds 7 and 8, labels 0 and 1, zeros for latents; and zeros for
-    data, or halves where zero is none.
+    All code in it asks for the same two rows: seeds 7 and 8, labels 0 and 1, latents of zeros, and data of zeros, or of
+    halves where the support has no zero.
 
     Args:
         manifest: the version's manifest; of `files` nothing is used.

@@ -155,12 +155,12 @@ def gap_of(
 ) -> Gap:
     """How far one output of a runtime is from the expected one, and how far it may be."""
     if expected.dtype == object:
-        # In whole levels, of 255: a mean next to a half rounds to either side.
+        # A mean next to a half may round to either side: one level of 255.
         levels = float(np.abs(_levels(expected) - _levels(got)).max())
         return Gap(runtime, endpoint.signature.name, output, levels / 255.0, 1.0 / 255.0)
     if endpoint.discrete:
         flipped = int((expected != got).sum())
-        # As many as probabilities may be off, for so close to them a draw is flipped; one in a small batch too.
+        # Probabilities that differ by the tolerance flip that share of the draws. One flipped draw always passes.
         allowed = math.ceil(max(FLIPS, tolerance) * expected.size) / expected.size
         return Gap(runtime, endpoint.signature.name, output, flipped / expected.size, allowed)
     allowed = tolerance * max(1.0, float(np.abs(expected).max()))

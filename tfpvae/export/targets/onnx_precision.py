@@ -1,4 +1,4 @@
-"""ONNX graphs in float16 and int8, computed of those in float32.
+"""ONNX graphs in float16 and int8, made from those in float32.
 
 int8 weights have a scale for each output channel. On processors without VNNI instructions (x86 before 2019) ONNX
 Runtime's products of unsigned and signed bytes may saturate, and the error may be larger than where it was measured.
@@ -41,13 +41,13 @@ def write_float16(graph: Path, path: Path) -> str:
     """
     model = onnx.load(graph, load_external_data=False)
     before = set(_before_weights(model.graph))
-    # Without what they hold: these tools copy the whole graph several times.
+    # The weights are left out: these tools copy the whole graph several times.
     weights = _as_inputs(model.graph, graph.parent)
     model = onnx.shape_inference.infer_shapes(model)
     computed = {name for node in model.graph.node if node.name in before for name in node.output}
     given = {value.name for value in model.graph.input}
     used = {name for node in model.graph.node if node.name not in before for name in node.input}
-    # The converter also rounds what the nodes that it must leave pass to each other. So it is given the others alone.
+    # The converter rounds values between two nodes even if it must leave both in float32. So it gets the others alone.
     outputs = [value.name for value in model.graph.output]
     rest = onnx.utils.Extractor(model).extract_model(sorted(used & (computed | given)), outputs)
     own = [value.name for value in (*rest.graph.input, *rest.graph.output) if value.name not in weights]
@@ -72,7 +72,7 @@ def write_float16(graph: Path, path: Path) -> str:
 
 
 def _as_inputs(graph: onnx.GraphProto, folder: Path) -> dict[str, onnx.TensorProto]:
-    """Makes inputs of the weights of products, and gives them by name. All others are loaded."""
+    """Turns the weights of products into inputs, and returns their values by name. Other weights are loaded."""
     used = {name for node in graph.node if node.op_type in _PRODUCTS for name in node.input}
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name in used and len(tensor.dims) > 1}
     for name, tensor in weights.items():
@@ -88,7 +88,7 @@ def _as_inputs(graph: onnx.GraphProto, folder: Path) -> dict[str, onnx.TensorPro
 
 
 def _fill_in(graph: onnx.GraphProto, weights: Mapping[str, onnx.TensorProto], folder: Path) -> None:
-    """Makes constants of those inputs again, in the type that they have there."""
+    """Turns those inputs into constants again, in the type that the graph has for them."""
     for value in [value for value in graph.input if value.name in weights]:
         array = onnx.numpy_helper.to_array(weights[value.name], str(folder))
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
@@ -97,10 +97,10 @@ def _fill_in(graph: onnx.GraphProto, weights: Mapping[str, onnx.TensorProto], fo
 
 
 def write_int8(graph: Path, path: Path, inputs: Mapping[str, np.ndarray]) -> str:
-    """Writes a graph with the products with weights in int8.
+    """Writes a graph in which products with weights are computed in int8.
 
-    Convolutions with the ranges of activations from `inputs`, for measuring them in each call costs more than it
-    gains; matrix products alone with ranges of each call, which are closer.
+    In a graph with convolutions, the ranges of activations are those of `inputs`: to measure them in each call costs
+    more than int8 gains. In a graph of matrix products alone they are measured in each call, which is more precise.
 
     Args:
         graph: the float32 graph.
@@ -157,7 +157,7 @@ def _before_weights(graph: onnx.GraphProto) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice to people that these tools log and warn of."""
+    """Within this, the advice that these tools log and warn of is not shown."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,8 +1,9 @@
 """The weights of a version's ONNX graphs, each once, in a file beside them.
 
-tf2onnx freezes weights into every graph, and copies them several times while it does so. Here they are inputs of what
-it converts. What a graph computes of weights alone, such as the transposed kernel of a convolution, is computed
-afterwards, and arrays of the same bytes have one place in the file. The graphs name it as ONNX's external data.
+tf2onnx freezes weights into every graph, and copies them several times while it does so. Here tf2onnx is given graphs
+whose weights are inputs. Then each input becomes a constant, and so does what a graph computes from weights alone, such
+as the transposed kernel of a convolution. The constants are ONNX's external data in one file, which holds equal arrays
+once.
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ from onnx.reference import ReferenceEvaluator
 from tfpvae.signatures import WEIGHTS_FILE
 
 SHARED_FROM: Final = 4 * 2**20
-"""Models whose weights have fewer bytes have graphs that hold them: each can be copied alone, and is small."""
+"""Where a model's weights have fewer bytes, each graph holds its own, and can be copied alone."""
 
 _SMALL: Final = 1024
 """Arrays of fewer bytes stay in the graphs."""
 
 _ALIGNMENT: Final = 4096
-"""Of arrays in the file, so that runtimes can map them into memory."""
+"""Arrays in the file start at multiples of it, so that runtimes can map them into memory."""
 
-_NOT_COMPUTED: Final = ("Loop", "If", "Scan", "RandomNormal", "RandomUniform", "Bernoulli", "Multinomial", "Dropout")
+_NOT_COMPUTED: Final = {
+    "Bernoulli", "Dropout", "If", "Loop", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike", "Scan",
+}  # fmt: skip
+"""Operators that draw random numbers, or that hold graphs of their own."""
 
 
 class Weights:
