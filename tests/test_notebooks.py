@@ -7,6 +7,7 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 # pyzmq's event loop on Windows; jupyter_client's paths; both are the kernel's affair.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

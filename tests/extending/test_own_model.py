@@ -34,7 +34,7 @@ def inputs_of(signature, x, y, z) -> dict[str, np.ndarray]:
     return {name: every[name] for name in SIGNATURES[signature].inputs} | y
 
 
-@pytest.mark.parametrize("kind", ["ResidualVAE", "ConditionalResidualVAE"])
+@pytest.mark.parametrize("kind", ["ResidualVAE", pytest.param("ConditionalResidualVAE", marks=pytest.mark.slow)])
 def test_goes_the_whole_road(kind, own, digits, labels, only, tmp_path):
     import keras
 

@@ -448,6 +448,7 @@ class TestDocStringsOfIndependent:
         assert out.shape == (1, 2)
         assert out.dtype == dtype
 
+    @pytest.mark.filterwarnings("ignore:.*The Relu operation:UserWarning")  # TFP's example has one.
     def test_an_input_of_unknown_size(self, tf, tfpl):
         import keras
 

@@ -110,6 +110,7 @@ def negloglik(y, rv_y):
     return -rv_y.log_prob(y)
 
 
+@pytest.mark.slow
 def test_regression_case_1_no_uncertainty(tf, tfd):
     import keras
 

@@ -258,8 +258,10 @@ def test_the_index_of_a_wrong_value_counts_from_the_start_of_large_data():
         check_array(x, (1,), UnitInterval(), "x")
 
 
-@pytest.mark.parametrize("kind", ["array", "data set"])
-@pytest.mark.parametrize(("scale", "shift", "warned"), [(255, 0, True), (2, -1, True), (1, 0, False)])
+@pytest.mark.parametrize(
+    ("kind", "scale", "shift", "warned"),
+    [("array", 255, 0, True), ("data set", 2, -1, True), ("array", 1, 0, False), ("data set", 1, 0, False)],
+)
 def test_images_that_a_gaussian_takes_and_no_picture_can_show_are_warned_of(
     kind, scale, shift, warned, build_vae, digits
 ):

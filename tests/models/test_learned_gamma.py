@@ -108,7 +108,7 @@ def test_of_a_curved_manifold_too(seed):
     assert np.sqrt(eigenvalues(x)[3:].mean()) > 1.08 * NOISE  # What a flat manifold leaves over.
 
 
-@pytest.mark.parametrize("r", [3, pytest.param(8, marks=pytest.mark.slow), 16])
+@pytest.mark.parametrize("r", [3, *(pytest.param(r, marks=pytest.mark.slow) for r in (8, 16))])
 def test_a_variance_fixed_at_one_recovers_neither(r):
     from tfpvae.evaluate import manifold_dimension
 

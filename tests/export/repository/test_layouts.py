@@ -113,6 +113,7 @@ def test_openvino_draws_the_models_samples(vae, tmp_path, only):
     assert np.mean(served("sample", seeds) != vae.sample(seed=seeds).numpy()) <= 1e-5
 
 
+@pytest.mark.slow
 def test_what_openvino_cannot_compute_is_left_out(build_vae, tmp_path, only):
     """The mean of discretised logistics is a loop in ONNX, which it cannot open."""
     pytest.importorskip("openvino")
