@@ -184,3 +184,21 @@ def test_an_array_of_a_symbolic_draw_is_tensorflow_s_error():
 
     with pytest.raises(NotImplementedError):
         inside(normal())
+
+
+@pytest.mark.filterwarnings("ignore:Encoding a StructuredValue:UserWarning")
+def test_a_module_whose_function_was_given_a_distribution_is_saved(tmp_path):
+    class Module(tf.Module):
+        @tf.function
+        def loss(self, rv):
+            return tf.reduce_sum(rv.mean())
+
+        @tf.function(input_signature=[tf.TensorSpec([None])])
+        def double(self, x):
+            return 2 * x
+
+    module, rv = Module(), normal()
+    module.loss(rv)
+    assert module.loss.get_concrete_function(rv)(rv) == module.loss(rv)
+    tf.saved_model.save(module, tmp_path / "module")
+    assert tf.saved_model.load(tmp_path / "module").double([1.5]).numpy().tolist() == [3.0]

@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfpvae._compat.tensorflow import CompositeTensor, TensorLike, register_dispatchable_type
 from tfpvae._compat.tfp import METHODS_BEHIND_THE_PUBLIC_ONES
-from tfpvae.layers.tracing import ArgumentType
+from tfpvae.layers.tracing import ArgumentType, Signature
 from tfpvae.supports import Support
 
 
@@ -142,8 +142,7 @@ class DistributionTensor(tfd.Distribution, TensorLike):
             self._next_seed,
             self.support,
         )
-        types = map(tf.type_spec_from_value, self._parts())
-        return ArgumentType(tuple(types), frame, DistributionTensor._parts, frame.filled)
+        return frame.argument_type(list(map(tf.type_spec_from_value, self._parts())))
 
     def _aligned(self, value: Any) -> Any:
         """A value of the data, in the rank and dtype that the distribution is over."""
@@ -227,6 +226,10 @@ class _Frame(NamedTuple):
     next_seed: Callable[[], tf.Tensor] | None
     support: Support | None
 
+    def argument_type(self, types: Sequence[Any]) -> ArgumentType:
+        """The type of the distribution tensors that have parts of these types."""
+        return ArgumentType(types, self, DistributionTensor._parts, self.filled)
+
     def filled(self, parts: Sequence[Any]) -> DistributionTensor:
         """The distribution tensor with these parts, in the order of `DistributionTensor._parts`."""
         parts = list(parts)
@@ -250,7 +253,7 @@ class _Argument(DistributionTensor):
     def __tf_unflatten__(cls, frame: _Frame, parts: tuple[Any, ...]) -> Any:
         # TensorFlow keeps the types of arguments in the place of the arguments.
         if any(isinstance(part, tf.TypeSpec) for part in parts):
-            return list(parts)
+            return Signature(parts, frame.argument_type(parts))
         return frame.filled(parts)
 
 

@@ -54,7 +54,7 @@ class ArgumentType(tf.types.experimental.TraceType):
     def placeholder_value(self, placeholder_context: Any) -> Any:
         parts = [part.placeholder_value(placeholder_context) for part in self._parts]
         # TensorFlow asks for the types of the inputs as well, which nothing can be made of.
-        return parts if placeholder_context.unnest_only else self._make(parts)
+        return Signature(parts, self) if placeholder_context.unnest_only else self._make(parts)
 
     def to_tensors(self, value: Any) -> list[Any]:
         return [
@@ -81,3 +81,29 @@ class ArgumentType(tf.types.experimental.TraceType):
 
     def __repr__(self) -> str:
         return f"ArgumentType({list(self._parts)!r}, {self._fixed!r})"
+
+
+class Signature(list[Part]):
+    """The types of an argument's parts where TensorFlow keeps types in the place of arguments.
+
+    A SavedModel holds it as the list that it is. A function that is called with it finds the trace of the argument.
+
+    Args:
+        parts: the types.
+        argument: the type of the argument.
+    """
+
+    def __init__(self, parts: Sequence[Part], argument: ArgumentType) -> None:
+        super().__init__(parts)
+        self._argument = argument
+
+    def __tf_tracing_type__(self, context: Any) -> ArgumentType:
+        del context
+        return self._argument
+
+    def __tf_flatten__(self) -> tuple[ArgumentType, tuple[Part, ...]]:
+        return self._argument, tuple(self)
+
+    @classmethod
+    def __tf_unflatten__(cls, argument: ArgumentType, parts: Sequence[Part]) -> Signature:
+        return cls(parts, argument)
