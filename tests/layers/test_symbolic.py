@@ -182,3 +182,20 @@ def test_a_distribution_layer_stands_in_time_distributed():
     y = keras.layers.TimeDistributed(tfpvae.layers.IndependentBernoulli(5))(x)
     assert y.shape == (None, 7, 5)
     assert keras.Model(x, y)(np.zeros((2, 7, 5), np.float32)).shape == (2, 7, 5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_float16", "mixed_bfloat16"])
+def test_layers_of_every_policy_get_distributions(policy):
+    x = keras.Input((5,))
+    inner = keras.Sequential([keras.layers.Dense(6, dtype=policy), tfpvae.layers.IndependentNormal(3, dtype=policy)])
+    for q in (inner(x), inner.layers[-1](inner.layers[0](x))):
+        model = keras.Model(x, [Mean(dtype=policy)(q), Mean(dtype=policy, autocast=False)(q)])
+        mean, same = model(ROWS)
+        np.testing.assert_array_equal(mean, same)
+        assert mean.shape == (4, 3)
+
+
+def test_casts_and_another_rank_keep_the_distribution():
+    x, q = normal()
+    for changed in (keras.ops.cast(q, "float16"), keras.ops.expand_dims(q, 1), keras.layers.Identity()(q)):
+        assert keras.Model(x, Mean()(changed))(ROWS).shape == (4, 3)

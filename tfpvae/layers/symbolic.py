@@ -18,6 +18,10 @@ from tfpvae.layers.distribution_tensor import DistributionTensor
 
 _RECIPE: Final = "_tfpvae_recipe"
 
+_KEEPS: Final = {"Cast", "ExpandDims", "Identity", "Squeeze"}
+"""The operations and layers that change the tensor of a `DistributionTensor` and keep the distribution. Keras casts
+the inputs of layers of a mixed policy."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _Recipe:
@@ -73,14 +77,17 @@ def _recipe(tensor: Any) -> _Recipe | None:
     recipe = getattr(tensor, _RECIPE, None)
     if recipe is not None or not has_place(tensor):
         return recipe
-    # A functional model that is called returns copies of its outputs.
     place = Place(tensor)
-    model = place.operation
-    if place.is_input or not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
+    operation = place.operation
+    if place.is_input:
         return None
-    if not _stands_for_a_distribution(model.outputs[place.index]):
+    if type(operation).__name__ in _KEEPS and _stands_for_a_distribution(place.input_tensors[0]):
+        return _Recipe(operation.call, place.args, place.kwargs, place.index)
+    # A functional model that is called returns copies of its outputs.
+    outputs = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
+    if not outputs or not _stands_for_a_distribution(outputs[place.index]):
         return None
-    return _Recipe(model.call, place.args, place.kwargs, place.index)
+    return _Recipe(operation.call, place.args, place.kwargs, place.index)
 
 
 def _stands_for_a_distribution(tensor: Any) -> bool:
