@@ -31,10 +31,9 @@ def node(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow  # It fetches a package.
-def test_sample_mean_is_the_same_in_the_browsers_runtime(exported, vae, node):
+def check_sample_mean(version, vae, node):
     done = subprocess.run(
-        ["node", SCRIPT.name, exported.path / "onnx" / "sample_mean.onnx", *map(str, SEEDS)],
+        ["node", SCRIPT.name, version / "onnx" / "sample_mean.onnx", *map(str, SEEDS)],
         cwd=node,
         capture_output=True,
         text=True,
@@ -48,3 +47,20 @@ def test_sample_mean_is_the_same_in_the_browsers_runtime(exported, vae, node):
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert np.ptp(found, axis=0).max() > 0.1  # Other seeds, other images.
+
+
+@pytest.mark.slow  # It fetches a package.
+def test_sample_mean_is_the_same_in_the_browsers_runtime(exported, vae, node):
+    check_sample_mean(exported.path, vae, node)
+
+
+@pytest.mark.slow
+def test_a_graph_whose_weights_are_in_the_shared_file_too(build_vae, digits, only, node, tmp_path):
+    import tfpvae
+
+    vae = build_vae(hidden=16_000)
+    vae.fit(digits.train[:100], verbose=0)
+    only("sample_mean", "decode")
+    export = tfpvae.export_model(vae, tmp_path / "large", profile=tfpvae.export.Profile(float16="never", int8="never"))
+    assert (export.path / "onnx" / "weights.bin").stat().st_size > 4e6
+    check_sample_mean(export.path, vae, node)
