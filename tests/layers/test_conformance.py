@@ -289,7 +289,7 @@ def assert_same_outputs(found, expected, discrete):
         np.testing.assert_allclose(found[name], expected[name], rtol=rtol, atol=atol, err_msg=name)
 
 
-@pytest.mark.slow_but_for("IndependentBernoulli", "InverseAutoregressiveFlow", "MixtureDiscretizedLogistic")
+@pytest.mark.slow_but_for("IndependentBernoulli", "MixtureDiscretizedLogistic", "MultivariateNormalTriL")
 @pytest.mark.rows(named=True)
 def test_saved_model(case, tmp_path):
     import keras

@@ -148,7 +148,7 @@ def test_a_lambda_is_saved_with_arrays_tensors_and_lambdas(tfpl, tfd, tmp_path):
     inner = lambda t, *, by=array: t * by  # noqa: E731
     makes = [
         lambda t: tfd.Normal(inner(t) + array, tf.cast(tensor, tf.float32) * float(count)),
-        lambda t: tfd.Normal(t, nested["scales"][0] * nested["scales"][1][0]),
+        lambda t: tfd.Normal(t, nested["scales"][0] * float(nested["scales"][1][0])),
         lambda t, scale=array + 1.0, *, loc=tensor: tfd.Normal(t + tf.cast(loc, tf.float32), scale),
         lambda t, inner=inner: tfd.Normal(inner(t), 1.0),
     ]
