@@ -11,6 +11,7 @@ GUIDE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="u
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_example(tmp_path):
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
     stated = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1].splitlines()

@@ -371,6 +371,7 @@ def test_every_class_has_a_case():
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in CASES])
+@pytest.mark.slow
 def test_what_it_cannot_have_is_absent_for_a_reason_and_the_rest_is_finite(name):
     from tfpvae.export.endpoints import endpoints, example_inputs
 

@@ -547,6 +547,7 @@ class TestKerasVerb:
 
 
 class TestOtherModels:
+    @pytest.mark.slow
     def test_a_distribution_lambda_has_no_parameters_and_no_samples(self, build_vae, tmp_path):
         import tensorflow as tf
         import tensorflow_probability as tfp
@@ -583,6 +584,7 @@ class TestOtherModels:
     }
 
     @pytest.mark.parametrize("prior", PRIORS)
+    @pytest.mark.slow
     def test_a_prior_of_tfps_is_drawn_in_every_runtime(self, prior, build_vae, tmp_path, only):
         import tensorflow_probability as tfp
 
@@ -602,6 +604,7 @@ class TestOtherModels:
             for run in (v1, in_onnx):
                 np.testing.assert_allclose(run("sample_latent", {"seed": EDGE_SEEDS})["z"], expected, atol=1e-5)
 
+    @pytest.mark.slow
     def test_a_gaussian_likelihood_and_a_full_covariance(self, build_vae, tmp_path, only):
         import tfpvae
         from tfpvae import layers

@@ -137,6 +137,7 @@ class TestWhatIsWritten:
         assert "| `onnx/decode.int8.onnx` | dynamic |" in card
         assert "Not kept" not in card
 
+    @pytest.mark.slow
     def test_convolutions_get_their_ranges_beforehand(self, tmp_path, means_alone, build_vae):
         import keras
 
@@ -188,6 +189,7 @@ class TestWhatIsKept:
         card = (export.path / "MODEL_CARD.md").read_text(encoding="utf-8")
         assert "| `decode.float16.onnx` | at best 1.05 times" in card
 
+    @pytest.mark.slow
     def test_nothing_of_what_is_never_wanted(self, vae, tmp_path, means_alone):
         import tfpvae
         from tfpvae.export import Profile
@@ -218,6 +220,7 @@ class TestWhatIsKept:
             tfpvae.export_model(vae, tmp_path / "m", profile=profile)
         assert not (tmp_path / "m").exists()
 
+    @pytest.mark.slow
     def test_what_the_tools_cannot_write_is_told(self, vae, tmp_path, means_alone, monkeypatch):
         import tfpvae
         from tfpvae.export import Profile

@@ -38,6 +38,7 @@ def test_only_a_learned_scale_is_a_weight(tfpl):
     assert tfpl.SphericalNormal.params_size((2, 3)) == 6
 
 
+@pytest.mark.slow
 def test_gamma_is_learned_as_the_mean_square(tfpl):
     """Of data around a known loc the likeliest gamma is the mean square of the differences."""
     import keras

@@ -8,6 +8,7 @@ import pytest
 
 # Keras 3.15 says so of every tf.data.Dataset.
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed, but will be ignored")
+@pytest.mark.slow
 def test_probabilistic_layers_vae(tf, tfd):
     import keras as tfk
     from sklearn.datasets import load_digits

@@ -77,7 +77,10 @@ def build(tfpl, tfd):
 KINDS = ["sequential", "sequential without an input", "chained", "functional", "subclassed", "subclassed parts"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] if kind in ("sequential", "functional") else []) for kind in KINDS],
+)
 def test_every_kind_of_model_is_fitted_and_returns_a_distribution(kind, build, tfd):
     model = build(kind)
     model.compile("adam", jit_compile=False, loss=negative_log_likelihood, metrics=[negative_log_likelihood])
@@ -112,7 +115,7 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["graph", "eager", "XLA", pytest.param("steps per execution", marks=pytest.mark.slow)])
 def test_every_mode_trains_and_repeats(mode, build):
     import keras
 

@@ -88,6 +88,7 @@ class TestTheLoss:
         assert right.mean() > wrong.mean() + 3 * (right - wrong).std() / np.sqrt(len(x))
 
     @pytest.mark.parametrize("objective", ["Elbo", "FreeBits", "Iwae", "DReG"])
+    @pytest.mark.slow
     def test_every_objective_trains(self, objective, build_conditional, digits, labels):
         from tfpvae import objectives
 

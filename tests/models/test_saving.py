@@ -177,7 +177,15 @@ def layer_encoder():
     return EncoderLayer()
 
 
-@pytest.mark.parametrize("make", [functional_encoder, sequential_encoder, subclassed_encoder, layer_encoder])
+@pytest.mark.parametrize(
+    "make",
+    [
+        functional_encoder,
+        pytest.param(sequential_encoder, marks=pytest.mark.slow),
+        subclassed_encoder,
+        pytest.param(layer_encoder, marks=pytest.mark.slow),
+    ],
+)
 def test_every_way_to_write_an_encoder_trains_and_is_saved(make, build_vae, digits, tmp_path):
     vae = build_vae(encoder=make())
     losses = vae.fit(digits.train[:200], epochs=3, verbose=0).history["loss"]

@@ -65,6 +65,7 @@ def test_the_kl_is_the_closed_form_of_two_gaussians(trained, digits, labels):
 
 
 @pytest.mark.parametrize("objective", ["Elbo", "FreeBits", "Iwae", "DReG"])
+@pytest.mark.slow
 def test_every_objective_trains(objective, build, digits, labels):
     from tfpvae import objectives
 

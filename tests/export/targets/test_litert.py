@@ -141,6 +141,7 @@ def test_labels_are_an_input_beside(build_conditional, write):
     assert {gap.signature for gap in gaps} == {"decode", "sample_mean"}
 
 
+@pytest.mark.slow
 def test_what_the_converter_refuses_is_left_out(build_vae, write, capfd):
     from tfpvae import priors
     from tfpvae.export.targets.litert import run_litert
@@ -156,6 +157,7 @@ def test_what_the_converter_refuses_is_left_out(build_vae, write, capfd):
     assert "error: 'tf." not in capfd.readouterr().err  # The converter's own page for each operator.
 
 
+@pytest.mark.slow
 def test_what_it_computes_otherwise_is_left_out(vae, write, monkeypatch):
     from tfpvae.export.targets import litert
 
