@@ -115,7 +115,7 @@ def _encoded(name: str, value: Any) -> dict[str, Any]:
         return {"module": value.__name__}
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+    if type(value) in (list, tuple):
         return {type(value).__name__: [_encoded(name, part) for part in value]}
     if type(value) is dict and all(isinstance(key, str) for key in value):
         return {"dict": {key: _encoded(name, part) for key, part in value.items()}}

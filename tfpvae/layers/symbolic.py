@@ -81,11 +81,14 @@ def _recipe(tensor: Any) -> _Recipe | None:
     operation = place.operation
     if place.is_input:
         return None
-    if type(operation).__name__ in _KEEPS and _stands_for_a_distribution(place.input_tensors[0]):
-        return _Recipe(operation.call, place.args, place.kwargs, place.index)
-    # A functional model that is called returns copies of its outputs.
-    outputs = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
-    if not outputs or not _stands_for_a_distribution(outputs[place.index]):
+    if type(operation).__name__ in _KEEPS:
+        original = place.input_tensors[0]
+    elif isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+        # A functional model that is called returns copies of its outputs.
+        original = operation.outputs[place.index]
+    else:
+        return None
+    if not _stands_for_a_distribution(original):
         return None
     return _Recipe(operation.call, place.args, place.kwargs, place.index)
 

@@ -74,7 +74,7 @@ class ArgumentType(tf.types.experimental.TraceType):
         return value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ArgumentType) and self._is_alike(other) and self._parts == other._parts
+        return isinstance(other, ArgumentType) and self._fixed == other._fixed and self._parts == other._parts
 
     def __hash__(self) -> int:
         return hash((self._parts, self._fixed))
