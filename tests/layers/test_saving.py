@@ -140,6 +140,16 @@ def test_what_a_lambda_names_and_cannot_be_saved_is_refused(tfpl, tfd, tmp_path)
         loaded(tfpl.DistributionLambda(lambda t: tfd.Normal(t, scale.mean())), tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.*lambda:UserWarning")
+def test_a_lambda_that_names_itself_is_refused(tfpl, tfd):
+    again = lambda t, n=2: again(t, n - 1) if n else tfd.Normal(t, 1.0)  # noqa: E731
+    endless = [1.0]
+    endless.append(endless)
+    for make in (again, lambda t: tfd.Normal(t, endless[0]), lambda t: again(t)):
+        with pytest.raises(ModelError, match="A lambda that names itself cannot be saved"):
+            tfpl.DistributionLambda(make).get_config()
+
+
 def test_a_lambda_is_saved_with_arrays_tensors_and_lambdas(tfpl, tfd, tmp_path):
     import tensorflow as tf
 

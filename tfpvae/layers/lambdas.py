@@ -29,23 +29,27 @@ def is_lambda(function: Any) -> bool:
     return isinstance(function, types.FunctionType) and function.__name__ == "<lambda>"
 
 
-def lambda_config(function: Any) -> dict[str, Any]:
+def lambda_config(function: Any, inside: tuple[int, ...] = ()) -> dict[str, Any]:
     """A lambda as Keras writes it, with its globals, the variables around it and the defaults of its arguments.
 
+    Args:
+        function: the lambda.
+        inside: the identities of the lambdas and sequences that name it.
+
     Raises:
-        ModelError: it names something that cannot be written: no module, class, function, lambda, number, string,
-            array or tensor, and no list, tuple or dict of these.
+        ModelError: it names itself, or something that cannot be written: no module, class, function, lambda, number,
+            string, array or tensor, and no list, tuple or dict of these.
     """
     cells = function.__closure__ or ()
     empty = tuple(types.CellType(None) for _ in cells)
     bare = types.FunctionType(function.__code__, {}, function.__name__, None, empty)
     config = keras.saving.serialize_keras_object(bare)
     around = dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in cells), strict=True))
-    beside = config["config"]
-    beside["globals"] = {name: _encoded(name, value) for name, value in globals_of(function).items()}
-    beside["around"] = {name: _encoded(name, value) for name, value in around.items()}
-    beside["positional"] = [_encoded("a default", value) for value in function.__defaults__ or ()]
-    beside["keyword"] = {name: _encoded(name, value) for name, value in (function.__kwdefaults__ or {}).items()}
+    beside, inside = config["config"], (*inside, id(function))
+    beside["globals"] = {name: _encoded(name, value, inside) for name, value in globals_of(function).items()}
+    beside["around"] = {name: _encoded(name, value, inside) for name, value in around.items()}
+    beside["positional"] = [_encoded("a default", value, inside) for value in function.__defaults__ or ()]
+    beside["keyword"] = {name: _encoded(name, value, inside) for name, value in (function.__kwdefaults__ or {}).items()}
     return config
 
 
@@ -110,20 +114,25 @@ def _globals(code: types.CodeType) -> Iterator[str]:
             yield from _globals(constant)
 
 
-def _encoded(name: str, value: Any) -> dict[str, Any]:
+def _encoded(name: str, value: Any, inside: tuple[int, ...]) -> dict[str, Any]:
+    if id(value) in inside:
+        raise ModelError(
+            f"A lambda that names itself cannot be saved, and {name} does. Replace it by a function registered with "
+            "keras.saving.register_keras_serializable."
+        )
     if isinstance(value, types.ModuleType):
         return {"module": value.__name__}
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
     if type(value) in (list, tuple):
-        return {type(value).__name__: [_encoded(name, part) for part in value]}
+        return {type(value).__name__: [_encoded(name, part, (*inside, id(value))) for part in value]}
     if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {"dict": {key: _encoded(name, part) for key, part in value.items()}}
+        return {"dict": {key: _encoded(name, part, (*inside, id(value))) for key, part in value.items()}}
     if isinstance(value, np.ndarray | np.generic) or (isinstance(value, tf.Tensor) and hasattr(value, "numpy")):
         array = np.asarray(value)
         return {"array": array.tolist(), "dtype": array.dtype.name, "is_tensor": tf.is_tensor(value)}
     if is_lambda(value):
-        return {"lambda": lambda_config(value)}
+        return {"lambda": lambda_config(value, inside)}
     module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
     if isinstance(value, type | types.FunctionType) and _at(sys.modules.get(str(module)), path) is value:
         return {"object": path, "module": module}
