@@ -44,6 +44,14 @@ class Digits(NamedTuple):
     test: np.ndarray
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_timing() -> None:
+    """An export times its runtimes for as short as it can: no test looks at the figures."""
+    from tfpvae.export import speed
+
+    speed.SECONDS = 0.0
+
+
 @pytest.fixture(scope="session")
 def digits() -> Digits:
     from sklearn.datasets import load_digits

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import logging, os, signal, sys, warnings
 
@@ -74,6 +76,7 @@ for key, was in before.items():
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_belongs_to_the_process_stays_changed(tmp_path):
     finished = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False

@@ -144,6 +144,7 @@ def test_a_schedule_counts_training_steps_and_a_loaded_model_goes_on(build_with,
     np.testing.assert_allclose(seen, [0.0, 0.25, 0.5, 0.5, 1.0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_free_bits_keep_a_latent_from_falling_silent(build_with, digits):
     """Their point: with a strong pull to the prior, the KL of each latent stays at what is free."""
     from tfpvae.objectives import Elbo, FreeBits

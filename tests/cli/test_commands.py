@@ -94,6 +94,7 @@ def test_serve_and_sample(road, tmp_path):
         server.stdout.close()
 
 
+@pytest.mark.slow
 def test_second_export_is_the_next_version(road, capsys, only):
     only("sample")
     model = road / "models" / "digits"
@@ -121,6 +122,7 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_interrupted_training_can_be_resumed(tmp_path):
     """Killed as soon as a model is saved: the run opens, and goes on from there."""
     out = tmp_path / "run"

@@ -89,7 +89,7 @@ def test_training_sets_with_different_seeds_differ(binarize):
 
 
 def test_dynamic_draws_are_fresh_in_each_epoch_and_have_the_probability_of_the_pixel():
-    epochs = 400
+    epochs = 150
     dataset = make_train(binarize=Binarize.DYNAMIC, batch_size=25)
     draws = np.empty((epochs, *X.shape), np.float32)
     for i in range(epochs):

@@ -129,6 +129,7 @@ class TestOverfitting:
         assert found(encoder, "encoder overfitting").level == "alarm"
         assert "4.00 nats below log p(x), and 1.00 on training data" in found(encoder, "encoder overfitting").text
 
+    @pytest.mark.slow
     def test_a_model_that_learned_thirty_images_by_heart(self, build_vae, digits):
         import keras
 

@@ -222,6 +222,7 @@ class TestOfOtherModels:
         tile = picture[4 + TILE + 3 : 4 + TILE + 56 : 7, 4 + 2 * TILE + 3 : 4 + 2 * TILE + 56 : 7] / 255
         np.testing.assert_allclose(tile, model.sample_mean(seed=[12], y=2)[0, ..., 0], atol=0.51 / 255)
 
+    @pytest.mark.slow
     def test_without_latents(self, tmp_path, monkeypatch):
         import keras
 
@@ -250,6 +251,7 @@ class TestOfOtherModels:
         assert "| `loss` | 1.5 |" in parts["How it was trained and evaluated"]
         assert table(parts["What it lacks"])["`encode`"] == ("the model has no latents",)
 
+    @pytest.mark.slow
     def test_data_that_zero_is_none_of(self, build_vae, tmp_path, monkeypatch, only):
         """The density at the examples' x must be finite: JSON has no infinity."""
         import tfpvae
@@ -267,6 +269,7 @@ class TestOfOtherModels:
         what = table(sections((export.path / CARD).read_text())["What it is"])
         assert what["Data x"] == ("float32 `[B, 8, 8, 1]`, pixels above 0",)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["hierarchical", "two-stage"])
     def test_several_latents_and_graphs_alone(self, kind, build_vae, tmp_path, monkeypatch, only):
         """Of ONNX graphs alone there is nothing over HTTP, and no warm-up."""

@@ -191,6 +191,7 @@ class TestTheCommandLinesSample:
         assert "takes seed, y" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_condition_of_floats(build_conditional, tmp_path, only):
     import tfpvae
     from tfpvae.edge import Decoder
@@ -204,6 +205,7 @@ def test_a_condition_of_floats(build_conditional, tmp_path, only):
     np.testing.assert_allclose(Decoder(path).decode(z, y[:1]), floats.decode(z, y[[0, 0, 0]]).mean(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_data_without_latents(tmp_path):
     import keras
 

@@ -285,6 +285,7 @@ def test_grouped_convolutions_and_gelu_have_every_form(build_vae, tmp_path, only
     np.testing.assert_array_equal(vae.decode(z).mean(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_models_of_half_precision_are_compared_with_a_tolerance_that_fits(policy, build_vae, tmp_path, only):
     import keras
@@ -628,6 +629,7 @@ class TestOtherModels:
         assert set(q) == {"loc", "scale_tril"}
         np.testing.assert_allclose(q["scale_tril"], vae.encode(x).named_parameters["scale_tril"], atol=1e-5)
 
+    @pytest.mark.slow
     def test_a_prior_that_is_no_gaussian_leaves_the_decoder(self, build_vae, tmp_path, monkeypatch):
         import tensorflow as tf
         import tensorflow_probability as tfp
@@ -645,6 +647,7 @@ class TestOtherModels:
         assert set(absent) == {"sample_latent", "sample_mean", "sample", "sample_png"}
         assert set(absent.values()) == {"the prior cannot be drawn from a fixed number of uniforms"}
 
+    @pytest.mark.slow
     def test_the_export_of_a_loaded_model_is_that_of_the_model(self, vae, exported, tmp_path, only):
         import keras
         import tensorflow as tf

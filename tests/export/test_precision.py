@@ -161,6 +161,7 @@ class TestWhatIsWritten:
 
 
 class TestWhatIsKept:
+    @pytest.mark.slow
     def test_what_is_faster_for_some_number_of_rows(self, vae, tmp_path, means_alone, times):
         import tfpvae
         from tfpvae.export import Profile
@@ -211,6 +212,7 @@ class TestWhatIsKept:
         reasons = [each.dropped for each in export.reduced if each.precision == "int8"]
         assert all("int8_tolerance = 1e-06 allows 1e-06" in reason for reason in reasons)
 
+    @pytest.mark.slow
     def test_or_nothing_is_published_where_it_was_asked_for(self, vae, tmp_path, means_alone):
         import tfpvae
         from tfpvae.export import Profile

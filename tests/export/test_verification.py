@@ -289,6 +289,7 @@ class TestOwnVersions:
         assert verification.batching == {}
         assert "not compared, for ONNX Runtime alone is there; it ran" in verification.checked[-1]
 
+    @pytest.mark.slow
     def test_without_a_saved_model_the_others_are_compared_with_onnx(self, vae, tmp_path, only):
         import tfpvae
         from tfpvae.export import Profile

@@ -174,6 +174,7 @@ def test_computes_in_the_dtype_of_its_inputs_under_any_policy(made):
     assert {w.dtype for w in network.weights} == {"float32"}
 
 
+@pytest.mark.slow
 def test_a_flow_learns_a_density_that_no_gaussian_has(made):
     import keras
     import tensorflow as tf

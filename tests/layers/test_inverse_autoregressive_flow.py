@@ -225,6 +225,7 @@ def test_onnx(layer, inputs):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5 if name != "back" else 1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_it_learns_a_dependence_that_no_diagonal_gaussian_has_without_a_warning():
     """A posterior N(0, S) with correlation 0.95: the best diagonal Gaussian's KL is -ln(1 - 0.95^2) / 2 = 1.16 nats."""
     import keras

@@ -525,6 +525,7 @@ class TestMixtures:
         np.testing.assert_array_equal(model(x).log_prob(ones), copy(x).log_prob(ones))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MixtureLogistic", "MixtureNormal", "MixtureSameFamily"])
 def test_mixture_density_network(name, fit, tf, tfd, tfpl):
     """The cardioid of TFP's documentation: y given x has two branches, which one normal cannot have."""

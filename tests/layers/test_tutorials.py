@@ -137,6 +137,7 @@ def test_regression_case_1_no_uncertainty(tf, tfd):
     assert yhat.mean().shape == (150, 1)
 
 
+@pytest.mark.slow
 def test_regression_case_2_aleatoric_uncertainty(tf, tfd):
     import keras
 

@@ -98,6 +98,7 @@ def test_every_kind_of_model_is_fitted_and_returns_a_distribution(kind, build, t
         assert model.predict(X, verbose=0).shape == X.shape
 
 
+@pytest.mark.slow
 def test_one_batch_at_a_time(build):
     model = build()
     model.compile("adam", jit_compile=False, loss=negative_log_likelihood)
@@ -115,7 +116,9 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", ["graph", "eager", "XLA", pytest.param("steps per execution", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "mode", ["graph", "eager", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("XLA", "steps per execution"))]
+)
 def test_every_mode_trains_and_repeats(mode, build):
     import keras
 
@@ -221,7 +224,7 @@ def test_distributions_of_other_dtypes_reach_the_loss(kind, tfpl, tfd):
     assert model.predict(x, verbose=0).shape == (6,)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_mixed_precision_computes_parameters_in_float32(policy, tfpl, tfd):
     import keras
     import tensorflow as tf

@@ -56,6 +56,7 @@ class TestTheLoss:
 
 
 class TestMaximumLikelihood:
+    @pytest.mark.slow
     def test_of_a_linear_gaussian_is_least_squares(self, data):
         from tfpvae import layers
 

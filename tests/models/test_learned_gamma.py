@@ -82,7 +82,8 @@ def check_recovers(x: np.ndarray, r: int, seed: int) -> None:
     assert (variances[r:] > 0.9).all()
 
 
-@pytest.mark.parametrize("r", [3, *(pytest.param(r, marks=pytest.mark.slow) for r in (8, 16))])
+@pytest.mark.slow
+@pytest.mark.parametrize("r", [3, 8, 16])
 def test_a_learned_gamma_recovers_the_noise_and_the_dimension(r):
     check_recovers(plant(r), r, seed=0)
 
@@ -108,7 +109,8 @@ def test_of_a_curved_manifold_too(seed):
     assert np.sqrt(eigenvalues(x)[3:].mean()) > 1.08 * NOISE  # What a flat manifold leaves over.
 
 
-@pytest.mark.parametrize("r", [3, *(pytest.param(r, marks=pytest.mark.slow) for r in (8, 16))])
+@pytest.mark.slow
+@pytest.mark.parametrize("r", [3, 8, 16])
 def test_a_variance_fixed_at_one_recovers_neither(r):
     from tfpvae.evaluate import manifold_dimension
 

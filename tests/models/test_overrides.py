@@ -132,6 +132,7 @@ def test_a_two_stage_model_uses_the_functions_of_its_stages(sharpened, digits):
     np.testing.assert_allclose(vae.decode(z).named_parameters["logits"], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_overridden_posterior_is_what_everything_draws_from(build_vae, digits):
     """A bare distribution of TFP will do, but for what is drawn by seed or exported."""
     import tensorflow_probability as tfp

@@ -260,6 +260,7 @@ class TestTraining:
         assert all(g is not None for g in tape.gradient(terms.second.bound, vae.second.trainable_variables))
         assert all(g is None for g in tape.gradient(terms.first.bound, vae.second.trainable_variables))
 
+    @pytest.mark.slow
     def test_a_first_stage_that_is_not_trainable_stays_as_it_is(self, tmp_path):
         import keras
 
@@ -387,6 +388,7 @@ def test_a_second_stage_without_an_input_is_built_for_the_firsts_latents():
     assert tfpvae.TwoStageVAE(first, second).second.event_shape == (3,)
 
 
+@pytest.mark.slow
 def test_the_networks_of_both_stages_drop_out_in_training_alone():
     import keras
 

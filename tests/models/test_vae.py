@@ -240,6 +240,7 @@ class TestKerasLoops:
         assert set(history) == HISTORY | {f"val_{name}" for name in HISTORY}
         assert np.isfinite(history["val_loss"]).all()
 
+    @pytest.mark.slow
     def test_tf_data_with_every_usual_callback(self, build_vae, digits, tmp_path: Path):
         import keras
         import tensorflow as tf

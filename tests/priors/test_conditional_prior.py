@@ -104,6 +104,7 @@ def test_saved_and_loaded_it_draws_the_same(trained, tmp_path):
     np.testing.assert_array_equal(loaded.sample_latent(5, seed=3, y=2), trained.sample_latent(5, seed=3, y=2))
 
 
+@pytest.mark.slow
 def test_exported_it_draws_the_same(trained, only, tmp_path):
     import tfpvae
     from tfpvae.export import Profile

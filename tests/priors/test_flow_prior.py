@@ -76,6 +76,7 @@ def test_at_first_it_is_the_standard_normal():
         np.testing.assert_allclose(prior.distribution().log_prob(z), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_what_no_gaussian_is(make):
     """Two clusters: maximum likelihood comes near their entropy, far below the best Gaussian's."""
     import keras

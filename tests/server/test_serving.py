@@ -183,6 +183,7 @@ def test_names_in_paths_are_unquoted(publish: Publish, tmp_path: Path) -> None:
     assert too_large.json() == {"error": f"Failed to convert version: {10**30} to numeric."}
 
 
+@pytest.mark.slow
 def test_serve_prints_where_it_is_and_stops_when_interrupted(publish: Publish, tmp_path: Path) -> None:
     publish("tiny/1", 1)
     code = f"from tfpvae.server import serve; serve({str(tmp_path / 'models')!r}, port=0)"

@@ -89,6 +89,7 @@ def test_elbo_rises(run):
     assert elbo[1] > elbo[0]
 
 
+@pytest.mark.slow
 def test_prior_bound_and_warm_up_are_the_configurations(tmp_path):
     from tfpvae.objectives import Elbo, Iwae
     from tfpvae.priors import MixturePrior
@@ -153,6 +154,7 @@ def test_resume_goes_on(copied):
     assert not np.array_equal(more.model().get_weights()[0], weights[0])
 
 
+@pytest.mark.slow
 def test_resume_after_a_crash_between_history_and_model(copied):
     from tfpvae.training import train
     from tfpvae.training.run import HISTORY, write_json

@@ -14,8 +14,8 @@ from tfpvae.signatures import Run
 
 ROWS: Final = (1, 16, 256)
 """The numbers of rows that are timed."""
-SECONDS: Final = 0.05
-"""Seconds of timing per call."""
+SECONDS = 0.05
+"""Seconds of timing per runtime and number of rows."""
 
 _FEWEST_CALLS: Final = 3
 _TURN: Final = 0.01
@@ -49,22 +49,19 @@ def medians(calls: Mapping[K, Callable[[], object]], seconds: float) -> dict[K, 
     return {key: statistics.median(taken) for key, taken in times.items()}
 
 
-def time_runs(
-    runs: Mapping[tuple[str, str], Run], signature: str, inputs: Mapping[str, np.ndarray], seconds: float = SECONDS
-) -> list[Timing]:
+def time_runs(runs: Mapping[tuple[str, str], Run], signature: str, inputs: Mapping[str, np.ndarray]) -> list[Timing]:
     """Times a signature in several runtimes for each number of rows in `ROWS`.
 
     Args:
         runs: the functions that run it, by runtime and precision.
         signature: its name.
         inputs: its inputs by name, with at least `max(ROWS)` rows.
-        seconds: the total time per runtime and number of rows.
     """
     timings = []
     for rows in ROWS:
         first_rows = {name: value[:rows] for name, value in inputs.items()}
         calls = {key: _call(run, signature, first_rows) for key, run in runs.items()}
-        for (runtime, precision), median in medians(calls, seconds).items():
+        for (runtime, precision), median in medians(calls, SECONDS).items():
             timings.append(Timing(signature, rows, runtime, precision, round(median * 1e6, 1)))
     return timings
 

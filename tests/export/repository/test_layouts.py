@@ -90,6 +90,7 @@ def test_openvino(vae, tmp_path, three):
     assert not list(repository.rglob("config.pbtxt"))
 
 
+@pytest.mark.slow
 def test_openvino_draws_the_models_samples(vae, tmp_path, only):
     """Of every seed that it can read; it computes int64 in 32 bits."""
     openvino = pytest.importorskip("openvino")
@@ -179,6 +180,7 @@ def test_an_unknown_layout(vae, tmp_path):
         export_layout(vae, tmp_path / "digits", "kserve")
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path, capsys, three):
     from tfpvae.cli import main
 

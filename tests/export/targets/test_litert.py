@@ -111,6 +111,7 @@ def test_the_cards_call_runs(version, monkeypatch, vae):
     np.testing.assert_allclose(eval(call, names)["elbo"], vae.score(x, seed=seed)["elbo"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_verify_compares_it_again(version, tmp_path, build_vae, write):
     import tensorflow as tf
 
@@ -134,6 +135,7 @@ def test_verify_compares_it_again(version, tmp_path, build_vae, write):
     assert findings["sample"].startswith("LiteRT cannot run it: ")
 
 
+@pytest.mark.slow
 def test_labels_are_an_input_beside(build_conditional, write):
     path, gaps, left_out = write(build_conditional(), "decode", "sample_mean")
     assert path.is_file()

@@ -62,11 +62,14 @@ def write_saved_model(model: keras.Model, endpoints: Mapping[str, Endpoint], dir
         directory: where to write.
     """
     archive = keras.export.ExportArchive()
-    # Each endpoint brings its variables. The parts are there for what else they hold, such as lookup tables: tracked as
-    # layers they would have every weight written a second time.
-    parts = tf.Module()
-    parts.layers = list(model.layers)
-    archive.track(parts)
+    # Each endpoint brings its variables. What else the layers hold, such as lookup tables, is given apart: layers that
+    # are tracked would have every weight written a second time, and each of their functions traced.
+    layers = tf.Module()
+    layers.all = list(model.layers)
+    held = tf.train.TrackableView(layers).descendants()
+    resources = tf.Module()
+    resources.all = [each for each in held if isinstance(each, tf.saved_model.experimental.TrackableResource)]
+    archive.track(resources)
     for name, endpoint in endpoints.items():
         archive.add_endpoint(name, endpoint.function, list(endpoint.input_signature))
     default = endpoints.get(DEFAULT_ALIAS_OF)
