@@ -10,8 +10,11 @@ from typing import Any
 
 from tf2onnx import utils
 
+from tfpvae._compat.logs import log_level
+
 _TENSORFLOW_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
+_LOGGER = logging.getLogger("tf2onnx")
 
 
 def from_function(function: Any, **options: Any) -> Any:
@@ -31,7 +34,7 @@ def from_function(function: Any, **options: Any) -> Any:
     Returns:
         The `onnx.ModelProto`.
     """
-    with _unchanged_environment(_TENSORFLOW_LOG_LEVEL, _CATCH_ERRORS), _without_log():
+    with _unchanged_environment(_TENSORFLOW_LOG_LEVEL, _CATCH_ERRORS), log_level(_LOGGER, logging.CRITICAL):
         from tf2onnx import convert
 
         os.environ[_CATCH_ERRORS] = "FALSE"
@@ -53,17 +56,6 @@ def _unchanged_environment(*names: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def unique_name(prefix: str) -> str:

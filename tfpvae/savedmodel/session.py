@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfpvae._compat.logs import log_level
 from tfpvae.signatures import Run
 
 
@@ -29,7 +30,8 @@ def open_session(directory: Path) -> tuple[tf.compat.v1.Session, Any]:
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
     try:
-        with graph.as_default(), _without_deprecation_notice():
+        # TensorFlow advises to use `tf.saved_model.load` instead.
+        with graph.as_default(), log_level(tf.get_logger(), logging.ERROR):
             return session, tf.compat.v1.saved_model.load(session, ["serve"], str(directory))
     except BaseException:
         session.close()
@@ -60,15 +62,3 @@ def run_v2(directory: Path) -> Run:
 
     # The closure of `run` keeps the loaded object alive, which owns the variables.
     return run
-
-
-@contextlib.contextmanager
-def _without_deprecation_notice() -> Iterator[None]:
-    """Suppresses TensorFlow's advice to use `tf.saved_model.load`."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
