@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,16 @@ class Endpoint:
     discrete: bool = False
     num_classes: int | None = None
     support: Support = field(default_factory=UnitInterval)
+
+    @functools.cached_property
+    def tf_function(self) -> tf.types.experimental.PolymorphicFunction:
+        """The function as TensorFlow's, traced once for whoever writes it."""
+        return tf.function(self.function, input_signature=list(self.input_signature), autograph=False)
+
+    @property
+    def concrete_function(self) -> tf.types.experimental.ConcreteFunction:
+        """Its trace."""
+        return self.tf_function.get_concrete_function()
 
 
 def endpoints(model: DistributionModel) -> tuple[dict[str, Endpoint], dict[str, str]]:

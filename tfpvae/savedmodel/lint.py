@@ -266,8 +266,9 @@ def _tensors(definition: Any) -> list[str]:
 # Variables.
 
 _RESTORE_ADVICE: Final = (
-    "Export Keras 3 models with keras.export.ExportArchive (tfpvae.export_model does), or track the variables "
-    "themselves, [v.value for v in model.variables]: a plain tf.saved_model.save restores copies of them."
+    "Export Keras 3 models with keras.export.ExportArchive, or track the variables themselves, "
+    "[v.value for v in model.variables], as tfpvae.export_model does: a plain tf.saved_model.save restores copies of "
+    "them."
 )
 
 

@@ -107,12 +107,12 @@ def convert(model: keras.Model, endpoints: Mapping[str, Endpoint]) -> tuple[byte
 def _by_halves(endpoint: Endpoint) -> Endpoint:
     """The same endpoint with seeds split into int32 halves, as LiteRT needs them; see `tfpvae.random.tensorflow`."""
     names = [spec.name for spec in endpoint.input_signature]
+    if "seed" not in names:
+        return endpoint
 
     def function(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         given = dict(zip(names, inputs, strict=True))
-        if "seed" in given:
-            given["seed"] = tf.bitcast(given["seed"], tf.int32)
-        return endpoint.function(**given)
+        return endpoint.function(**given | {"seed": tf.bitcast(given["seed"], tf.int32)})
 
     return replace(endpoint, function=function)
 

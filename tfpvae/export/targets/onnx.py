@@ -47,11 +47,11 @@ def write_onnx(
     Raises:
         NoOnnxFormError: it has no ONNX form; no file is left.
     """
-    specs, computed = list(endpoint.input_signature), endpoint.function
+    specs, function = list(endpoint.input_signature), endpoint.tf_function
     values: dict[str, np.ndarray] = {}
     if weights is not None:
-        specs, computed, values = [*specs, *weights.specs], weights.as_inputs(computed), weights.values()
-    function = tf.function(computed, input_signature=specs, autograph=False)
+        specs, values = [*specs, *weights.specs], weights.values()
+        function = tf.function(weights.as_inputs(endpoint.function), input_signature=specs, autograph=False)
     model = from_function(function, input_signature=specs, opset=OPSET, custom_op_handlers=HANDLERS)
     # A tensor that the function took from outside, such as a prior's own, has become an input without a value.
     for tensor, inside in function.get_concrete_function().graph.captures:

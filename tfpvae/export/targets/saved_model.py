@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
@@ -53,27 +52,23 @@ TARGET: Final = SavedModel()
 def write_saved_model(model: keras.Model, endpoints: Mapping[str, Endpoint], directory: Path) -> None:
     """Writes a SavedModel with these signatures, and `serving_default` as another name for `decode` if there is one.
 
-    It goes through `keras.export.ExportArchive`: a plain `tf.saved_model.save` of Keras 3 layers loads in Python and
-    then fails every request in TensorFlow Serving, because it restores copies of the variables.
+    What is saved is the variables of TensorFlow, as `keras.export.ExportArchive` does, and no layer. A plain
+    `tf.saved_model.save` of Keras 3 layers loads in Python and then fails every request in TensorFlow Serving, because
+    it restores copies of the variables. The archive itself would trace each function twice.
 
     Args:
         model: the model whose weights the endpoints use.
         endpoints: by name.
         directory: where to write.
     """
-    archive = keras.export.ExportArchive()
-    # Each endpoint brings its variables. What else the layers hold, such as lookup tables, is given apart: layers that
-    # are tracked would have every weight written a second time, and each of their functions traced.
+    signatures = {name: endpoint.concrete_function for name, endpoint in endpoints.items()}
+    if DEFAULT_ALIAS_OF in signatures:
+        signatures[DEFAULT_SIGNATURE] = signatures[DEFAULT_ALIAS_OF]
     layers = tf.Module()
     layers.all = list(model.layers)
     held = tf.train.TrackableView(layers).descendants()
-    resources = tf.Module()
-    resources.all = [each for each in held if isinstance(each, tf.saved_model.experimental.TrackableResource)]
-    archive.track(resources)
-    for name, endpoint in endpoints.items():
-        archive.add_endpoint(name, endpoint.function, list(endpoint.input_signature))
-    default = endpoints.get(DEFAULT_ALIAS_OF)
-    if default is not None:
-        archive.add_endpoint(DEFAULT_SIGNATURE, default.function, list(default.input_signature))
-    with contextlib.redirect_stdout(io.StringIO()):  # ExportArchive announces its save folder, which is not the last.
-        archive.write_out(str(directory), verbose=False)
+    saved = tf.Module()
+    saved.used = list({id(v): v for function in signatures.values() for v in function.variables}.values())
+    # Lookup tables and the like.
+    saved.resources = [each for each in held if isinstance(each, tf.saved_model.experimental.TrackableResource)]
+    tf.saved_model.save(saved, str(directory), signatures=signatures)
