@@ -24,6 +24,7 @@ COMMON = frozenset(
         "_directories",
         "_extras",
         "_lazy",
+        "_logs",
         "_registry",
         "batch",
         "checks",

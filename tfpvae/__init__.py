@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         supports,
         training,
     )
+    from tfpvae.architectures import networks
     from tfpvae.export import export_model
     from tfpvae.models import (
         VAE,
@@ -59,6 +60,7 @@ __all__ = [
     "export_model",
     "layers",
     "models",
+    "networks",
     "objectives",
     "priors",
     "random",
@@ -72,6 +74,7 @@ __all__ = [
 __getattr__, _ = lazy_names(
     __name__,
     {
+        "tfpvae.architectures": ("networks",),
         "tfpvae.export": ("export_model",),
         "tfpvae.models": (
             "VAE",

@@ -19,7 +19,24 @@ def road(tmp_path_factory):
     """A folder with a run and an exported model."""
     folder = tmp_path_factory.mktemp("road")
     run, model = folder / "runs" / "digits", folder / "models" / "digits"
-    assert main(["train", "--data", "digits", "--out", str(run), "--epochs", "1", "--latent", "3"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                "digits",
+                "--out",
+                str(run),
+                "--epochs",
+                "1",
+                "--latent",
+                "3",
+                "--likelihood",
+                "bernoulli",
+            ]
+        )
+        == 0
+    )
     assert main(["export", str(run), "--out", str(model)]) == 0
     return folder
 

@@ -118,7 +118,7 @@ def answers(tmp_path_factory) -> dict[str, tuple[Answer, str]]:
         (tmp / folder / "todo.txt").write_text("buy milk")
     for folder in ("run", "moved", "unfinished", "damaged"):
         data = str(tmp / "gone.npz") if folder == "moved" else "digits"
-        settings = {"train": {"data": data}, "data": {"image_shape": [8, 8, 1]}}
+        settings = {"train": {"data": data, "latent": 16}, "data": {"image_shape": [8, 8, 1]}}
         (tmp / folder / "config.json").write_text(json.dumps(settings))
     for folder in ("run", "moved"):
         with zipfile.ZipFile(tmp / folder / "model.keras", "w") as archive:

@@ -39,20 +39,21 @@ def test_run_holds_everything(run):
     config = json.loads((run.path / "config.json").read_text())
     assert config["train"] == {
         "data": "digits",
-        "binarize": "dynamic",
+        "binarize": "none",
         "model": "mlp",
         "latent": 4,
-        "likelihood": "bernoulli",
+        "likelihood": "normal",
         "prior": "standard",
         "k": 1,
         "beta": 1.0,
         "kl_warm_up": 0,
         "epochs": 2,
-        "batch_size": 128,
+        "minutes": None,
+        "batch_size": 64,
         "learning_rate": 1e-3,
         "seed": 0,
     }
-    assert config["data"]["image_shape"] == [8, 8, 1]
+    assert config["data"] == {"image_shape": [8, 8, 1], "train": 1455, "validation": 162, "test": 180}
     assert "keras" in config["versions"]
     for picture in run.path.glob("*.png"):
         assert np.asarray(Image.open(picture)).std() > 10
@@ -109,9 +110,9 @@ def test_prior_bound_and_warm_up_are_the_configurations(tmp_path):
 
 @pytest.mark.parametrize("prior", ["mixture", "vamp", "flow"])
 def test_every_prior_has_the_latents(prior):
-    from tfpvae.training.networks import LIKELIHOODS, PRIORS, mlp
+    from tfpvae.training.networks import build
 
-    vae = mlp((4, 4, 1), 5, LIKELIHOODS["bernoulli"], PRIORS[prior](5), units=4)
+    vae = build((4, 4, 1), "mlp", 5, "bernoulli", prior)
     assert vae.prior.event_size == 5
     assert type(vae.prior).__name__.lower().startswith(prior)
 
@@ -130,7 +131,7 @@ def test_evaluate_repeats_and_is_the_bound(run):
     assert metrics == evaluate(run)
     assert metrics["n"] == len(run.data().x_test)
     assert metrics["elbo"] == pytest.approx(metrics["log_likelihood"] - metrics["kl"], abs=1e-4)
-    assert metrics["elbo"] == pytest.approx(run.history()["val_elbo"][-1], abs=1.0)
+    assert metrics["elbo"] == pytest.approx(max(run.history()["val_elbo"]), abs=5.0)
 
 
 def test_existing_run_is_kept(run):
@@ -146,11 +147,11 @@ def test_resume_goes_on(copied):
     from tfpvae.training import train
 
     weights, elbo = copied.model().get_weights(), copied.history()["elbo"]
-    assert int(copied.model().optimizer.iterations) == 2 * 13
+    assert int(copied.model().optimizer.iterations) == 2 * 23
     more = train(dataclasses.replace(copied.config, epochs=3), copied.path, resume=True)
     assert more.history()["elbo"][:2] == elbo
     assert {len(values) for values in more.history().values()} == {3}
-    assert int(more.model().optimizer.iterations) == 3 * 13
+    assert int(more.model().optimizer.iterations) == 3 * 23
     assert not np.array_equal(more.model().get_weights()[0], weights[0])
 
 
@@ -204,36 +205,27 @@ def test_bernoulli_on_grey_values_warns(tmp_path):
     from tfpvae.training import TrainConfig, train
 
     with pytest.warns(UserWarning, match="grey"):
-        train(TrainConfig(data="digits", binarize="none", latent=2, epochs=1), tmp_path / "run")
+        train(TrainConfig(data="digits", likelihood="bernoulli", binarize="none", latent=2, epochs=1), tmp_path / "run")
 
 
 @pytest.mark.parametrize("model", ["mlp", "conv"])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "normal"])
-@pytest.mark.parametrize("shape", [(9, 10, 1), (4, 7, 3)])
-def test_networks_fit_any_image(model, likelihood, shape):
-    from tfpvae.training.networks import LIKELIHOODS, NETWORKS
+@pytest.mark.parametrize("likelihood", ["bernoulli", "normal", "logistic"])
+def test_networks_fit_any_image(model, likelihood):
+    from tfpvae.training.networks import build
 
-    vae = NETWORKS[model](shape, 3, LIKELIHOODS[likelihood])
-    assert vae.event_shape == shape
-    assert vae.sample(2, seed=0).shape == (2, *shape)
-
-
-def test_normal_likelihood_stays_bounded_on_constant_pixels():
-    """Without a least scale, a pixel that never changes would drive the log-likelihood up without end."""
-    from tfpvae.training.networks import LIKELIHOODS, MIN_PIXEL_SCALE, NETWORKS
-
-    vae = NETWORKS["mlp"]((4, 4, 1), 2, LIKELIHOODS["normal"])
-    scale = vae.decode(1e3 * np.ones((1, 2), np.float32)).named_parameters["scale"]
-    assert float(np.min(scale)) >= MIN_PIXEL_SCALE * 0.999
+    vae = build((4, 7, 3), model, 3, likelihood, "standard")
+    assert vae.event_shape == (4, 7, 3)
+    assert vae.sample(2, seed=0).shape == (2, 4, 7, 3)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "gan"}, "model must be one of mlp, conv"),
-        ({"likelihood": "poisson"}, "likelihood must be one of bernoulli, normal"),
+        ({"model": "gan"}, "model must be one of auto, mlp, conv"),
+        ({"likelihood": "poisson"}, "likelihood must be one of auto, bernoulli, normal, logistic"),
         ({"latent": 0}, "latent must be an integer of at least 1"),
         ({"epochs": 0}, "epochs"),
+        ({"minutes": 0}, "minutes must be a number above 0"),
         ({"batch_size": -1}, "batch_size"),
         ({"learning_rate": 0.0}, "learning_rate must be a number above 0"),
         ({"seed": -1}, "seed"),
@@ -250,7 +242,7 @@ def test_bad_settings_are_named(settings, message):
 def test_the_settings_name_every_network_likelihood_and_prior():
     from tfpvae.training import config, networks
 
-    assert tuple(networks.NETWORKS) == config.MODELS
+    assert tuple(networks.MODELS) == config.MODELS
     assert tuple(networks.LIKELIHOODS) == config.LIKELIHOODS
     assert tuple(networks.PRIORS) == config.PRIORS
 

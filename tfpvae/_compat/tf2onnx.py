@@ -10,7 +10,7 @@ from typing import Any
 
 from tf2onnx import utils
 
-from tfpvae._compat.logs import log_level
+from tfpvae._logs import log_level
 
 _TENSORFLOW_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"

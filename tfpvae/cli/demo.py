@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
 
     print("\n1. Train on the handwritten digits that ship with scikit-learn (8x8 pixels)\n", flush=True)
     config = TrainConfig(data="digits", latent=8, epochs=60, batch_size=64)
-    trained = train(config, out / "run", overwrite=True, callbacks=[Progress()])
+    trained = train(config, out / "run", overwrite=True, callbacks=[Progress()], say=print)
     print_run(trained)
 
     print("\n2. Export as SavedModel and ONNX, and compare both with Keras\n", flush=True)

@@ -10,7 +10,7 @@ from tfpvae.cli.terminal import load_tensorflow
 from tfpvae.data import check_source
 from tfpvae.errors import RunError
 from tfpvae.files import local_path
-from tfpvae.training.config import BINARIZE, LIKELIHOODS, MODELS, PRIORS, TrainConfig
+from tfpvae.training.config import AUTO, BINARIZE, LIKELIHOODS, MODELS, PRIORS, TrainConfig
 from tfpvae.training.run import check_free, open_run
 
 if TYPE_CHECKING:
@@ -27,12 +27,21 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--binarize",
         choices=[str(choice) for choice in BINARIZE],
-        default="auto",
-        help="how images become binary; auto is dynamic for a Bernoulli likelihood, none for others",
+        default=AUTO,
+        help="how images become binary; auto is dynamic for grey images and a Bernoulli likelihood, none for others",
     )
-    parser.add_argument("--model", choices=MODELS, default="mlp", help="the networks")
-    parser.add_argument("--latent", type=int, default=16, metavar="D", help="latent dimensions")
-    parser.add_argument("--likelihood", choices=LIKELIHOODS, default="bernoulli", help="p(x|z)")
+    parser.add_argument(
+        "--model", choices=(AUTO, *MODELS), default=AUTO, help="the networks; auto is conv for sides of 16 and more"
+    )
+    parser.add_argument(
+        "--latent", type=int, metavar="D", help="latent dimensions; by default 32, fewer for tiny images"
+    )
+    parser.add_argument(
+        "--likelihood",
+        choices=(AUTO, *LIKELIHOODS),
+        default=AUTO,
+        help="p(x|z); auto is bernoulli for binary images, else normal, a Gaussian of one learned variance",
+    )
     parser.add_argument("--prior", choices=PRIORS, default="standard", help="p(z)")
     parser.add_argument(
         "--k", type=int, default=1, help="draws of the bound; above 1 it is the importance-weighted one"
@@ -41,10 +50,15 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--kl-warm-up", type=int, default=0, metavar="STEPS", help="steps over which that weight rises from 0"
     )
-    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="passes over the data")
-    parser.add_argument("--batch-size", type=int, default=128, metavar="B", help="images per step")
     parser.add_argument(
-        "--learning-rate", type=float, default=1e-3, metavar="R", help="Adam's at the start; it falls to zero"
+        "--epochs", type=int, metavar="N", help="passes over the data; by default until the bound stops rising"
+    )
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="at most so long; by default 10 where --epochs is not given"
+    )
+    parser.add_argument("--batch-size", type=int, metavar="B", help="images per step; by default 64 or 128")
+    parser.add_argument(
+        "--learning-rate", type=float, metavar="R", help="Adam's at the start; by default 2e-3 (conv) or 1e-3 (mlp)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="the seed of the weights, the order and every draw"
@@ -74,30 +88,36 @@ def run(options: argparse.Namespace) -> None:
         beta=options.beta,
         kl_warm_up=options.kl_warm_up,
         epochs=options.epochs,
+        minutes=options.minutes,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         seed=options.seed,
     )
     check_source(config.data)
     if options.resume:
-        config.check_resumes(open_run(options.out).config)
+        config.resumes(open_run(options.out).config)
     else:
         check_free(local_path(options.out, RunError), options.overwrite)
 
     load_tensorflow("tfpvae train")
     from tfpvae.training import Progress, train
 
-    trained = train(config, options.out, overwrite=options.overwrite, resume=options.resume, callbacks=[Progress()])
+    trained = train(
+        config,
+        options.out,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        callbacks=[Progress()],
+        say=lambda line: print(line, flush=True),
+    )
     print_run(trained)
 
 
 def print_run(run: Run) -> None:
-    """Prints how far the bound rose, and what the run's directory holds."""
-    elbo = run.history()["val_elbo"]
-    print(f"\n{len(elbo)} epochs. Test ELBO {elbo[0]:.2f} -> {elbo[-1]:.2f} nats per image.")
-    print(f"Run {run.path}/:")
+    """Prints what the run's directory holds."""
+    print(f"\nRun {run.path}/:")
     for name, text in (
-        ("model.keras", "the model, for keras.models.load_model and tfpvae export"),
+        ("model.keras", "the model with the best weights, for keras.models.load_model and tfpvae export"),
         ("config.json", "every setting and version"),
         ("history.json", "the metrics of each epoch"),
         ("reconstructions.png", "test images and their reconstructions"),

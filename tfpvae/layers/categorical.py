@@ -232,6 +232,7 @@ class IndependentCategorical(IndependentLayer):
     """
 
     discrete = True
+    interleaved = True
 
     def __init__(
         self,
@@ -244,6 +245,7 @@ class IndependentCategorical(IndependentLayer):
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
         self.num_categories = as_size("num_categories", num_categories)
+        self.params_per_value = self.num_categories
         if isinstance(self.num_categories, int):
             self.support = Categories(self.num_categories)
         self.sample_dtype = _dtype_name(sample_dtype)

@@ -231,6 +231,7 @@ class MixtureDiscretizedLogistic(IndependentLayer):
     """
 
     discrete = True
+    interleaved = True
     support = Pixels()
 
     def __init__(
@@ -243,6 +244,7 @@ class MixtureDiscretizedLogistic(IndependentLayer):
     ) -> None:
         super().__init__(event_shape, convert_to_tensor_fn, validate_args, **kwargs)
         self.num_components = as_size("num_components", num_components)
+        self.params_per_value = 3 * self.num_components
 
     def parameters(self, inputs: tf.Tensor) -> Parameters:
         check_size(inputs, 3 * self.num_components * self.event_size, self)

@@ -28,8 +28,10 @@ class IndependentLayer(DistributionLayer):
         **kwargs: see `DistributionLayer`.
     """
 
-    params_per_value: ClassVar[int] = 1
+    params_per_value: Size = 1
     """How many inputs one value of the event takes."""
+    interleaved: ClassVar[bool] = False
+    """Whether the inputs of a value are side by side, not those of a parameter."""
 
     def __init__(
         self,

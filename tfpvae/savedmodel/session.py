@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpvae._compat.logs import log_level
+from tfpvae._logs import log_level
 from tfpvae.signatures import Run
 
 

@@ -10,6 +10,7 @@ from tfpvae._lazy import lazy_names
 if TYPE_CHECKING:
     from tfpvae.training.adam import FusedAdam
     from tfpvae.training.callbacks import CollapseAlarm, LogMarginalEstimate, SamplePictures
+    from tfpvae.training.choices import choose
     from tfpvae.training.config import TrainConfig
     from tfpvae.training.evaluation import evaluate
     from tfpvae.training.progress import Progress
@@ -24,6 +25,7 @@ __all__ = [
     "Run",
     "SamplePictures",
     "TrainConfig",
+    "choose",
     "evaluate",
     "open_run",
     "train",
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "tfpvae.training.adam": ("FusedAdam",),
         "tfpvae.training.callbacks": ("CollapseAlarm", "LogMarginalEstimate", "SamplePictures"),
+        "tfpvae.training.choices": ("choose",),
         "tfpvae.training.config": ("TrainConfig",),
         "tfpvae.training.evaluation": ("evaluate",),
         "tfpvae.training.progress": ("Progress",),

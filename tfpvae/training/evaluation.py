@@ -12,6 +12,8 @@ from tfpvae import data as tfpvae_data
 from tfpvae.data import ImageData
 from tfpvae.evaluate import diagnose, measure
 from tfpvae.evaluate import report as write_report
+from tfpvae.training.config import decided
+from tfpvae.training.parts import split
 from tfpvae.training.run import Run, check_measurement
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def evaluate(
     """Measures the run's model on its test images.
 
     Binary images and z are drawn from the run's seed: the same call gives the same numbers. As many training images are
-    measured as test images, to see whether the model overfits.
+    measured as test images, at random, to see whether the model overfits.
 
     Args:
         run: the run.
@@ -51,14 +53,17 @@ def evaluate(
     """
     check_measurement(samples, images, report, overwrite)
     vae, loaded = run.model(), run.data()
+    rng = np.random.default_rng(run.config.seed)
+    test = _some(np.arange(len(loaded.x_test)), images, rng)
+    train = _some(split(loaded, run.config.seed).train, len(test), rng)
     x, x_train = (
         np.concatenate([batch.numpy() for batch in test_data(run, ImageData(loaded.name, part, part))])
-        for part in (loaded.x_test[:images], loaded.x_train[: len(loaded.x_test[:images])])
+        for part in (loaded.x_test[test], loaded.x_train[train])
     )
     settings: dict[str, Any] = {
         "samples": samples,
         "seed": run.config.seed,
-        "batch_size": run.config.batch_size,
+        "batch_size": decided(run.config.batch_size),
         "progress": progress,
     }
     if report is None:
@@ -66,7 +71,7 @@ def evaluate(
     else:
         about: dict[str, Any] = {
             "history": run.history(),
-            "labels": None if loaded.y_test is None else loaded.y_test[: len(x)],
+            "labels": None if loaded.y_test is None else loaded.y_test[test],
             "title": f"{run.path.name}: {run.config.model} on {Path(run.config.data).name}",
         }
         measured = write_report(vae, x, report, x_train=x_train, overwrite=overwrite, **about, **settings).measurements
@@ -74,8 +79,13 @@ def evaluate(
     return {**measured.to_json(), "findings": findings}
 
 
+def _some(rows: np.ndarray, number: int | None, rng: np.random.Generator) -> np.ndarray:
+    """So many of the rows, at random and in order: a file or folder may be sorted by class."""
+    return rows if number is None or number >= len(rows) else np.sort(rng.choice(rows, number, replace=False))
+
+
 def test_data(run: Run, images: ImageData) -> tf.data.Dataset:
     """The test images in batches `[B, H, W, C]`, binarised as the run's settings say, the same in every pass."""
     return tfpvae_data.test_dataset(
-        images.x_test, batch_size=run.config.batch_size, binarize=run.config.binarize, seed=run.config.seed
+        images.x_test, batch_size=decided(run.config.batch_size), binarize=run.config.binarize, seed=run.config.seed
     )

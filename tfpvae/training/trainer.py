@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
+import numpy as np
 
 import tfpvae
 from tfpvae import data as tfpvae_data
@@ -21,9 +22,11 @@ from tfpvae.files import local_path
 from tfpvae.images import save_png
 from tfpvae.models import VAE
 from tfpvae.training.adam import FusedAdam
-from tfpvae.training.config import TrainConfig
+from tfpvae.training.choices import choose
+from tfpvae.training.config import TrainConfig, decided
 from tfpvae.training.evaluation import test_data
-from tfpvae.training.networks import LIKELIHOODS, NETWORKS, PRIORS
+from tfpvae.training.networks import build
+from tfpvae.training.parts import Parts, split
 from tfpvae.training.run import (
     HISTORY,
     PICTURES,
@@ -35,7 +38,13 @@ from tfpvae.training.run import (
     write_config,
     write_json,
 )
+from tfpvae.training.stopping import AsLongAsItPays, BestWeights
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MOST_EPOCHS: Final = 10_000
+"""Where neither time nor the bound ends training."""
 SAVE_EVERY: Final = 10.0
 """The least time between two saved epochs, in seconds. An interrupted run loses no more than that, and an epoch."""
 
@@ -47,18 +56,23 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     """Trains a run, and writes the settings, the model, the history and pictures into its directory.
+
+    What the settings leave open is chosen by the data (`choose`). A tenth of the training images say when to stop; the
+    model keeps the weights with the highest bound on them.
 
     Everything is checked before the directory is changed. The model is saved during training, so that an interrupted
     run can be resumed from the last saved epoch. The order of the data then differs from that of an uninterrupted run.
 
     Args:
-        config: the settings. With `resume` only `epochs` may differ from those of the run.
+        config: the settings. With `resume` only `epochs` and `minutes` may differ from those of the run.
         out: the run's directory.
         overwrite: whether to replace the run that the directory holds.
         resume: whether to go on with the run that the directory holds.
         callbacks: more callbacks, such as `Progress`.
+        say: called with each line of what was chosen, and why training ended.
 
     Returns:
         The run.
@@ -73,91 +87,92 @@ def train(
         raise RunError("overwrite and resume exclude each other.")
     if resume:
         previous = open_run(out)
-        config.check_resumes(previous.config)
+        config = config.resumes(previous.config)
         images = previous.data()
     else:
         check_free(out, overwrite)
         images = load(config.data)
+    config, chosen = choose(config, images)
+    for line in chosen:
+        say(line)
     _warn_of_grey(config, images)
 
     keras.utils.set_random_seed(config.seed)
+    parts = split(images, config.seed)
+    steps = math.ceil(len(parts.train) / decided(config.batch_size))
     done, history = 0, {}
     if resume and previous.model_path.is_file():
         vae = previous.model()
-        done = int(vae.optimizer.iterations) // math.ceil(len(images.x_train) / config.batch_size)
-        if config.epochs < done:
+        done = int(vae.optimizer.iterations) // steps
+        if config.epochs is not None and config.epochs < done:
             raise RunError(f"epochs must be at least {done}, as many as the run has. Received: epochs={config.epochs}")
         history = {name: values[:done] for name, values in previous.history().items()}
+        vae.optimizer.learning_rate = config.learning_rate
     else:
-        vae = NETWORKS[config.model](
+        vae = build(
             images.image_shape,
-            config.latent,
-            LIKELIHOODS[config.likelihood],
-            PRIORS[config.prior](config.latent),
+            config.model,
+            decided(config.latent),
+            config.likelihood,
+            config.prior,
             config.objective(),
         )
         vae.compile(FusedAdam(config.learning_rate))
-    run = (write_config if resume else create_run)(out, config, _about(images))
+    run = (write_config if resume else create_run)(out, config, _about(images, parts))
 
-    if done < config.epochs:
-        save = _Save(run, history, config.epochs)
+    if config.epochs is None or done < config.epochs:
+        best = BestWeights(history)
+        save = _Save(run, history, best)
+        stop = AsLongAsItPays(best, config.minutes, steps, config.epochs)
         try:
             vae.fit(
                 tfpvae_data.train_dataset(
-                    images.x_train,
-                    batch_size=config.batch_size,
-                    binarize=run.config.binarize,
+                    images.x_train[parts.train],
+                    batch_size=decided(config.batch_size),
+                    binarize=config.binarize,
                     seed=config.seed + done,
                 ),
-                validation_data=test_data(run, images),
+                validation_data=_whole(config, images.x_train[parts.validation]),
                 initial_epoch=done,
-                epochs=config.epochs,
+                epochs=config.epochs or done + MOST_EPOCHS,
                 shuffle=False,
                 verbose=0,
-                callbacks=[
-                    keras.callbacks.LearningRateScheduler(_Cosine(config.learning_rate, config.epochs)),
-                    save,
-                    *callbacks,
-                ],
+                callbacks=[best, stop, save, *callbacks],
             )
         except DivergedError:
             if history:
                 save.save()  # The last finite model; the last one saved may be many epochs older.
             raise
+        say(stop.summary(history))
     _draw_pictures(run, vae, images)
     return run
 
 
-class _Cosine:
-    """The learning rate of each epoch: from `start` to zero along half a cosine."""
-
-    def __init__(self, start: float, epochs: int) -> None:
-        self.start, self.epochs = start, epochs
-
-    def __call__(self, epoch: int, learning_rate: float) -> float:
-        del learning_rate
-        return self.start * 0.5 * (1.0 + math.cos(math.pi * epoch / self.epochs))
-
-
 class _Save(keras.callbacks.Callback):
-    """Saves history and model at the end of epochs, at least `SAVE_EVERY` seconds apart, and at the last."""
+    """Saves history and the best model at the end of epochs, at least `SAVE_EVERY` seconds apart, and at the last."""
 
-    def __init__(self, run: Run, history: dict[str, list[float]], epochs: int) -> None:
+    def __init__(self, run: Run, history: dict[str, list[float]], best: BestWeights) -> None:
         super().__init__()
-        self.run, self.history, self.epochs = run, history, epochs
+        self.run, self.history, self.best = run, history, best
         self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        del epoch
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
-        if epoch + 1 == self.epochs or time.monotonic() - self.saved >= SAVE_EVERY:
+        if time.monotonic() - self.saved >= SAVE_EVERY:
             self.save()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        del logs
+        self.save()
 
     def save(self) -> None:
         """Saves both."""
         # The history comes first: if the run stops between the two, the model tells how many epochs count.
         write_json(self.run.path / HISTORY, self.history)
-        save_model(self.model, self.run.model_path)
+        with self.best.in_place():
+            save_model(self.model, self.run.model_path)
         self.saved = time.monotonic()
 
 
@@ -170,12 +185,20 @@ def _warn_of_grey(config: TrainConfig, images: ImageData) -> None:
         )
 
 
-def _about(images: ImageData) -> dict[str, Any]:
+def _whole(config: TrainConfig, x: np.ndarray) -> tf.data.Dataset:
+    """Batches of images that are not trained on, binarised as the settings say, the same in every pass."""
+    return tfpvae_data.test_dataset(
+        x, batch_size=decided(config.batch_size), binarize=config.binarize, seed=config.seed
+    )
+
+
+def _about(images: ImageData, parts: Parts) -> dict[str, Any]:
     packages = ("tensorflow", "tensorflow-probability", "keras", "numpy")
     return {
         "data": {
             "image_shape": list(images.image_shape),
-            "train": len(images.x_train),
+            "train": len(parts.train),
+            "validation": len(parts.validation),
             "test": len(images.x_test),
         },
         "versions": {"tfpvae": tfpvae.__version__} | {name: version(name) for name in packages},
