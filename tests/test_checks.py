@@ -117,6 +117,7 @@ VALID: dict[str, dict[str, Any]] = {
     "layers.MixtureDiscretizedLogistic.params_size": {"num_components": 2},
     "layers.MixtureLogistic.params_size": {"num_components": 2},
     "layers.MixtureNormal.params_size": {"num_components": 2},
+    "priors.FittedMixturePrior": {"event_size": 2, "components": 2},
     "priors.MixturePrior": {"event_size": 2, "components": 2},
     "training.CollapseAlarm": {"x": [0.0]},
     "training.LogMarginalEstimate": {"x": [0.0]},

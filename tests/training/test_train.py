@@ -14,7 +14,8 @@ from tfpvae.errors import DataError, ModelError, RunError
 def run(tmp_path_factory):
     from tfpvae.training import TrainConfig, train
 
-    return train(TrainConfig(data="digits", latent=4, epochs=2), tmp_path_factory.mktemp("runs") / "digits")
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    return train(TrainConfig(data="digits", latent=4, epochs=2), path, refine_prior=False)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line: `tfpvae train | evaluate | export | verify | versions | serve | sample | demo`.
+"""The command line: `tfpvae train | refine | evaluate | export | verify | versions | serve | sample | demo`.
 
 Each command is a module with two functions: `add_parser` names its arguments, and `run` checks what it can without
 TensorFlow, then imports what it needs and does the work. So a mistake is answered at once.
@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import tfpvae
-from tfpvae.cli import demo, evaluate, export, sample, serve, train, verify, versions
+from tfpvae.cli import demo, evaluate, export, refine, sample, serve, train, verify, versions
 from tfpvae.errors import TfpvaeError
 
-COMMANDS: Final = (train, evaluate, export, verify, versions, serve, sample, demo)
+COMMANDS: Final = (train, refine, evaluate, export, verify, versions, serve, sample, demo)
 
 EPILOG: Final = """from data to samples:
   tfpvae train --data digits --out runs/digits

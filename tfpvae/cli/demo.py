@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     from tfpvae.training import Progress, train
 
     print("\n1. Train on the handwritten digits that ship with scikit-learn (8x8 pixels)\n", flush=True)
-    config = TrainConfig(data="digits", latent=8, epochs=60, batch_size=64)
+    config = TrainConfig(data="digits", minutes=1.5)
     trained = train(config, out / "run", overwrite=True, callbacks=[Progress()], say=print)
     print_run(trained)
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
     gap = float(np.abs(means - np.asarray(vae.sample_mean(12, seed=7))).max())
     print(f"Largest difference from vae.sample_mean(12, seed=7) in Python: {gap:.1e}")
     x = trained.data().x_test[:12]
-    reconstructions = np.asarray(vae.reconstruct((x > 0.5).astype(np.float32)))
+    reconstructions = np.asarray(vae.reconstruct(x))
     picture = out / "demo.png"
     save_png(
         labelled_rows(

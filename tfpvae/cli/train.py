@@ -63,6 +63,9 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="the seed of the weights, the order and every draw"
     )
+    parser.add_argument(
+        "--no-refine", action="store_true", help="leave the prior N(0, I), and fit none to the latents afterwards"
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace the run that RUN holds")
     existing.add_argument("--resume", action="store_true", help="go on with the run that RUN holds")
@@ -109,6 +112,7 @@ def run(options: argparse.Namespace) -> None:
         resume=options.resume,
         callbacks=[Progress()],
         say=lambda line: print(line, flush=True),
+        refine_prior=not options.no_refine,
     )
     print_run(trained)
 
@@ -118,10 +122,12 @@ def print_run(run: Run) -> None:
     print(f"\nRun {run.path}/:")
     for name, text in (
         ("model.keras", "the model with the best weights, for keras.models.load_model and tfpvae export"),
+        ("refined.keras", "the same with a prior fitted to its latents; what evaluate, export and samples use"),
         ("config.json", "every setting and version"),
         ("history.json", "the metrics of each epoch"),
         ("reconstructions.png", "test images and their reconstructions"),
         ("samples.png", "samples from the prior"),
         ("history.png", "the course of training"),
     ):
-        print(f"  {name:<20} {text}")
+        if (run.path / name).is_file():
+            print(f"  {name:<20} {text}")

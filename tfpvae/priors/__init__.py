@@ -2,6 +2,7 @@
 
 from tfpvae.priors.base import Prior
 from tfpvae.priors.conditional import ConditionalPrior
+from tfpvae.priors.fitted import FittedMixturePrior
 from tfpvae.priors.fixed import DistributionPrior, StandardNormal
 from tfpvae.priors.flow import FlowPrior
 from tfpvae.priors.mixture import MixturePrior
@@ -10,6 +11,7 @@ from tfpvae.priors.vamp import VampPrior
 __all__ = [
     "ConditionalPrior",
     "DistributionPrior",
+    "FittedMixturePrior",
     "FlowPrior",
     "MixturePrior",
     "Prior",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfpvae.training.config import TrainConfig
     from tfpvae.training.evaluation import evaluate
     from tfpvae.training.progress import Progress
+    from tfpvae.training.refining import Refinement, refine
     from tfpvae.training.run import Run, open_run
     from tfpvae.training.trainer import train
 
@@ -22,12 +23,14 @@ __all__ = [
     "FusedAdam",
     "LogMarginalEstimate",
     "Progress",
+    "Refinement",
     "Run",
     "SamplePictures",
     "TrainConfig",
     "choose",
     "evaluate",
     "open_run",
+    "refine",
     "train",
 ]
 
@@ -40,6 +43,7 @@ __getattr__, __dir__ = lazy_names(
         "tfpvae.training.config": ("TrainConfig",),
         "tfpvae.training.evaluation": ("evaluate",),
         "tfpvae.training.progress": ("Progress",),
+        "tfpvae.training.refining": ("Refinement", "refine"),
         "tfpvae.training.run": ("Run", "open_run"),
         "tfpvae.training.trainer": ("train",),
     },

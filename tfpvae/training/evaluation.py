@@ -12,7 +12,7 @@ from tfpvae import data as tfpvae_data
 from tfpvae.data import ImageData
 from tfpvae.evaluate import diagnose, measure
 from tfpvae.evaluate import report as write_report
-from tfpvae.training.config import decided
+from tfpvae.training.config import TrainConfig, decided
 from tfpvae.training.parts import split
 from tfpvae.training.run import Run, check_measurement
 
@@ -86,6 +86,11 @@ def _some(rows: np.ndarray, number: int | None, rng: np.random.Generator) -> np.
 
 def test_data(run: Run, images: ImageData) -> tf.data.Dataset:
     """The test images in batches `[B, H, W, C]`, binarised as the run's settings say, the same in every pass."""
+    return held_out_dataset(run.config, images.x_test)
+
+
+def held_out_dataset(config: TrainConfig, x: np.ndarray) -> tf.data.Dataset:
+    """Images that are not trained on, in batches `[B, H, W, C]`, binarised by the settings, the same in every pass."""
     return tfpvae_data.test_dataset(
-        images.x_test, batch_size=decided(run.config.batch_size), binarize=run.config.binarize, seed=run.config.seed
+        x, batch_size=decided(config.batch_size), binarize=config.binarize, seed=config.seed
     )

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 CONFIG: Final = "config.json"
 MODEL: Final = "model.keras"
+REFINED: Final = "refined.keras"
 HISTORY: Final = "history.json"
 PICTURES: Final = ("reconstructions.png", "samples.png", "history.png")
-FILES: Final = (CONFIG, MODEL, HISTORY, *PICTURES)
+FILES: Final = (CONFIG, MODEL, REFINED, HISTORY, *PICTURES)
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,18 @@ class Run:
 
     @property
     def model_path(self) -> Path:
-        """The file of the model and its optimizer, from the last saved epoch."""
+        """The file of the model as it was trained, and its optimizer, from the last saved epoch."""
         return self.path / MODEL
+
+    @property
+    def refined_path(self) -> Path:
+        """The file of the model with a prior that was fitted after training; see `tfpvae.training.refine`."""
+        return self.path / REFINED
+
+    @property
+    def final_path(self) -> Path:
+        """The file of the model to use: the refined one, if there is one."""
+        return self.refined_path if self.refined_path.is_file() else self.model_path
 
     def check_model(self) -> None:
         """Checks that the model's file is there and is a `.keras` file, without loading it.
@@ -54,11 +65,14 @@ class Run:
         """
         if not self.model_path.is_file():
             raise RunError(f"{self.path} holds no model yet: its training stopped before an epoch was saved.")
-        if not zipfile.is_zipfile(self.model_path):
-            raise RunError(f"{self.model_path} is damaged: it is no .keras file.")
+        if not zipfile.is_zipfile(self.final_path):
+            raise RunError(f"{self.final_path} is damaged: it is no .keras file.")
 
-    def model(self) -> VAE:
+    def model(self, *, refined: bool = True) -> VAE:
         """Loads the model.
+
+        Args:
+            refined: whether to load the refined one, if there is one, or the one that was trained.
 
         Raises:
             ModelError: its weights are not finite.
@@ -69,10 +83,11 @@ class Run:
 
         from tfpvae.models.divergence import check_weights
 
+        path = self.final_path if refined else self.model_path
         try:
-            model = keras.models.load_model(self.model_path)
+            model = keras.models.load_model(path)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{self.model_path} cannot be read: {error}") from error
+            raise RunError(f"{path} cannot be read: {error}") from error
         check_weights(model)
         return model
 

@@ -8,10 +8,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import keras
-import numpy as np
 
 import tfpvae
 from tfpvae import data as tfpvae_data
@@ -24,9 +23,10 @@ from tfpvae.models import VAE
 from tfpvae.training.adam import FusedAdam
 from tfpvae.training.choices import choose
 from tfpvae.training.config import TrainConfig, decided
-from tfpvae.training.evaluation import test_data
+from tfpvae.training.evaluation import held_out_dataset, test_data
 from tfpvae.training.networks import build
 from tfpvae.training.parts import Parts, split
+from tfpvae.training.refining import refine
 from tfpvae.training.run import (
     HISTORY,
     PICTURES,
@@ -39,9 +39,6 @@ from tfpvae.training.run import (
     write_json,
 )
 from tfpvae.training.stopping import AsLongAsItPays, BestWeights
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 MOST_EPOCHS: Final = 10_000
 """Where neither time nor the bound ends training."""
@@ -57,6 +54,7 @@ def train(
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     say: Callable[[str], None] = lambda line: None,
+    refine_prior: bool = True,
 ) -> Run:
     """Trains a run, and writes the settings, the model, the history and pictures into its directory.
 
@@ -73,6 +71,7 @@ def train(
         resume: whether to go on with the run that the directory holds.
         callbacks: more callbacks, such as `Progress`.
         say: called with each line of what was chosen, and why training ended.
+        refine_prior: whether to fit the prior to the latents afterwards, if it is N(0, I): see `refine`.
 
     Returns:
         The run.
@@ -102,7 +101,7 @@ def train(
     steps = math.ceil(len(parts.train) / decided(config.batch_size))
     done, history = 0, {}
     if resume and previous.model_path.is_file():
-        vae = previous.model()
+        vae = previous.model(refined=False)
         done = int(vae.optimizer.iterations) // steps
         if config.epochs is not None and config.epochs < done:
             raise RunError(f"epochs must be at least {done}, as many as the run has. Received: epochs={config.epochs}")
@@ -132,7 +131,7 @@ def train(
                     binarize=config.binarize,
                     seed=config.seed + done,
                 ),
-                validation_data=_whole(config, images.x_train[parts.validation]),
+                validation_data=held_out_dataset(config, images.x_train[parts.validation]),
                 initial_epoch=done,
                 epochs=config.epochs or done + MOST_EPOCHS,
                 shuffle=False,
@@ -144,7 +143,10 @@ def train(
                 save.save()  # The last finite model; the last one saved may be many epochs older.
             raise
         say(stop.summary(history))
-    _draw_pictures(run, vae, images)
+        run.refined_path.unlink(missing_ok=True)  # It was refined from older weights.
+    if refine_prior:
+        refine(run, say)
+    _draw_pictures(run, run.model(), images)
     return run
 
 
@@ -183,13 +185,6 @@ def _warn_of_grey(config: TrainConfig, images: ImageData) -> None:
             "cannot be compared with others. Use --binarize dynamic, or --likelihood normal.",
             stacklevel=3,
         )
-
-
-def _whole(config: TrainConfig, x: np.ndarray) -> tf.data.Dataset:
-    """Batches of images that are not trained on, binarised as the settings say, the same in every pass."""
-    return tfpvae_data.test_dataset(
-        x, batch_size=decided(config.batch_size), binarize=config.binarize, seed=config.seed
-    )
 
 
 def _about(images: ImageData, parts: Parts) -> dict[str, Any]:
