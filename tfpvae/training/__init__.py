@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tfpvae.training.config import TrainConfig
     from tfpvae.training.evaluation import evaluate
     from tfpvae.training.progress import Progress
-    from tfpvae.training.refining import Refinement, refine
+    from tfpvae.training.refining import refine
     from tfpvae.training.run import Run, open_run
     from tfpvae.training.trainer import train
 
@@ -23,7 +23,6 @@ __all__ = [
     "FusedAdam",
     "LogMarginalEstimate",
     "Progress",
-    "Refinement",
     "Run",
     "SamplePictures",
     "TrainConfig",
@@ -43,7 +42,7 @@ __getattr__, __dir__ = lazy_names(
         "tfpvae.training.config": ("TrainConfig",),
         "tfpvae.training.evaluation": ("evaluate",),
         "tfpvae.training.progress": ("Progress",),
-        "tfpvae.training.refining": ("Refinement", "refine"),
+        "tfpvae.training.refining": ("refine",),
         "tfpvae.training.run": ("Run", "open_run"),
         "tfpvae.training.trainer": ("train",),
     },
