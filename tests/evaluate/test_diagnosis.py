@@ -48,6 +48,74 @@ def test_nothing_wrong(healthy):
     assert str(diagnosis).splitlines()[0] == "OK    latents: 4 of 4 latents are active, and carry 5.00 nats."
 
 
+class TestBaselines:
+    @pytest.mark.parametrize(
+        ("share", "error", "pca", "level"),
+        [(0.9, 0.01, 0.7, "ok"), (0.71, 0.01, 0.7, "note"), (0.4, 0.01, 0.7, "alarm")],
+    )
+    def test_reconstructions_beside_principal_components(self, healthy, share, error, pca, level):
+        from tfpvae.evaluate import Mean
+        from tfpvae.evaluate.baseline_figures import Explained
+
+        finding = found(replace(healthy, explained=Explained(Mean(share, error), pca, 4)), "reconstructions")
+        assert finding.level == level
+        assert f"explain {share:.2f} of the variance" in finding.text
+        assert "4 principal components explain 0.70" in finding.text
+
+    @pytest.mark.parametrize(
+        ("gap", "error", "level"), [(-3.0, 0.1, "ok"), (0.9, 0.1, "ok"), (9.0, 4.0, "ok"), (9.0, 1.0, "alarm")]
+    )
+    def test_the_prior_beside_a_fitted_gaussian(self, healthy, gap, error, level):
+        from tfpvae.evaluate import Mean
+
+        finding = found(replace(healthy, prior_gap=Mean(gap, error)), "prior")
+        assert finding.level == level
+        assert ("tfpvae refine" in finding.text) is (level == "alarm")
+
+    def test_planted_faults_are_found_and_a_model_without_them_is_not_accused(self):
+        """A linear Gaussian model with its own posterior, then undertrained, and with latents that miss the prior."""
+        import keras
+
+        import tfpvae
+        from tfpvae import layers
+        from tfpvae.evaluate import diagnose, measure
+
+        rng = np.random.default_rng(0)
+        W, s = rng.standard_normal((2, 6)), 0.3
+        x = (rng.standard_normal((800, 2)) @ W + s * rng.standard_normal((800, 6))).astype(np.float32)
+        covariance = np.linalg.inv(np.eye(2) + W @ W.T / s**2)
+        encoder = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5), layers.MultivariateNormalTriL(2)])
+        decoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(6), layers.SphericalNormal(6, s)])
+        vae = tfpvae.VAE(encoder, decoder)
+        tril = np.linalg.cholesky(covariance)
+        kernel, bias = np.zeros((6, 5)), np.zeros(5)
+        kernel[:, :2] = W.T @ covariance / s**2
+        scale = np.asarray(encoder(np.zeros((1, 6), "f")).tensor_distribution.scale_tril)
+        assert scale.shape == (1, 2, 2)
+
+        def softplus_inverse(value):
+            return np.log(np.expm1(value))
+
+        # In the order of tfp.math.fill_triangular for two dimensions.
+        bias[2:] = [softplus_inverse(tril[1, 1]), tril[1, 0], softplus_inverse(tril[0, 0])]
+        encoder.layers[0].set_weights([kernel, bias])
+        decoder.layers[0].set_weights([W, np.zeros(6)])
+
+        def levels():
+            findings = diagnose(measure(vae, x[:300], x[300:])).findings
+            return {finding.name: finding.level for finding in findings}
+
+        well = levels()
+        assert "alarm" not in well.values()
+        decoder.layers[0].set_weights([0.1 * W, np.zeros(6)])
+        assert levels()["reconstructions"] == "alarm"
+        decoder.layers[0].set_weights([W / 3, np.zeros(6)])
+        encoder.layers[0].set_weights([3 * kernel, bias])
+        far = levels()
+        assert far["prior"] == "alarm"
+        assert far["reconstructions"] != "alarm"
+
+
 class TestCollapse:
     def test_a_model_whose_encoder_ignores_x(self, build_vae, digits):
         from tfpvae.evaluate import diagnose, measure

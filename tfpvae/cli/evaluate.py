@@ -83,6 +83,9 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         print(f"log_marginal    {metrics['log_marginal']:10.3f}{error('log_marginal_standard_error')}   by {how}")
     if "bits_per_dimension" in metrics:
         print(f"bits/dimension  {metrics['bits_per_dimension']:10.3f}")
+    if "explained_variance" in metrics:
+        of_pca = f"{metrics['explained_variance_pca']:.3f} by {metrics['pca_components']} principal components"
+        print(f"explained       {metrics['explained_variance']:10.3f} of the variance, {of_pca}")
     if "active_units" in metrics:
         print(f"active units    {metrics['active_units']:>10} of {metrics['latents']}")
     if "gamma" in metrics:

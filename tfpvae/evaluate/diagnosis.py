@@ -13,6 +13,7 @@ import math
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from tfpvae.evaluate.baseline_figures import Explained
 from tfpvae.evaluate.measurements import Measurements
 from tfpvae.evaluate.rows import Mean
 
@@ -28,6 +29,9 @@ _SILENT: Final = 0.01
 
 _WORTHLESS: Final = 0.5
 """If z is worth less than so many nats, even at the upper end of its error, the decoder ignores it."""
+
+_MISMATCH: Final = 1.0
+"""A prior that a Gaussian beats by more nats than this is not that of the latents."""
 
 _TINY_NOISE: Final = 1e-3
 """The ratio of the likelihood's standard deviation to the data's below which the likelihood describes no noise."""
@@ -45,7 +49,8 @@ class Finding(NamedTuple):
     """The result of one check."""
 
     name: str
-    """"latents", "decoder", "overfitting", "decoder overfitting", "encoder overfitting" or "noise"."""
+    """"latents", "decoder", "reconstructions", "prior", "overfitting", "decoder overfitting", "encoder overfitting" or
+    "noise"."""
     level: Level
     text: str
     """The result, and what to do about it."""
@@ -75,7 +80,12 @@ def diagnose(measured: Measurements) -> Diagnosis:
     It looks for overfitting if training data was measured too. If log p(x) was estimated as well, it says whether the
     decoder or the encoder overfits.
     """
-    findings = [_latents(measured), _decoder(measured), *_overfitting(measured)]
+    findings = [_latents(measured), _decoder(measured)]
+    if measured.explained is not None:
+        findings.append(_reconstructions(measured.explained))
+    if measured.prior_gap is not None:
+        findings.append(_prior(measured.prior_gap))
+    findings += _overfitting(measured)
     if measured.noise is not None:
         findings.append(_noise(measured))
     return Diagnosis(tuple(findings))
@@ -131,6 +141,38 @@ def _decoder(measured: Measurements) -> Finding:
         return Finding("decoder", Level.NOTE, text)
     text = f"The decoder uses z: with another example's z, x is {worth.value:.1f} nats less likely."
     return Finding("decoder", Level.OK, text)
+
+
+def _reconstructions(explained: Explained) -> Finding:
+    """Whether the networks do better than a linear map."""
+    share, error = explained.share.value, _SIGMAS * explained.share.standard_error
+    linear = f"{explained.components} principal components explain {explained.pca:.2f}"
+    text = f"Reconstructions explain {share:.2f} of the variance of the data; {linear}"
+    if share < explained.pca - error:
+        return Finding(
+            "reconstructions",
+            Level.ALARM,
+            f"{text}: a linear map does better. Train longer (tfpvae train --resume), with other networks "
+            "(tfpvae.networks), or with a likelihood whose variance is learned (SphericalNormal(learn_scale=True)).",
+        )
+    if share < explained.pca + error:
+        return Finding("reconstructions", Level.NOTE, f"{text}: a linear map does as well.")
+    return Finding("reconstructions", Level.OK, f"{text}.")
+
+
+def _prior(gap: Mean) -> Finding:
+    """Whether the latents of the data are distributed as the prior [DW19]."""
+    text = (
+        f"A Gaussian fitted to the latents of training data is {gap} nats better than the prior on those of test data"
+    )
+    if gap.value > max(_SIGMAS * gap.standard_error, _MISMATCH):
+        return Finding(
+            "prior",
+            Level.ALARM,
+            f"{text}: samples are of places that the decoder does not know. Fit the prior to the latents (tfpvae "
+            "refine, tfpvae.priors.FittedMixturePrior), or train a second VAE over z (TwoStageVAE).",
+        )
+    return Finding("prior", Level.OK, f"{text}: samples come from where the data is.")
 
 
 def _overfitting(measured: Measurements) -> list[Finding]:

@@ -11,6 +11,7 @@ import numpy as np
 from tfpvae.batch import Batch, Latents
 from tfpvae.checks import non_negative_integer
 from tfpvae.errors import DataError, ModelError
+from tfpvae.evaluate.baseline_figures import Explained, explained_variance, prior_gap
 from tfpvae.evaluate.estimators import EstimatorComparison
 from tfpvae.evaluate.latents import (
     ActiveUnits,
@@ -72,6 +73,10 @@ class Measurements:
         log_marginal: log p(x) of each example by importance sampling; None if not requested.
         inference_gap: log p(x) - ELBO.
         estimators: log p(x) of the first examples by importance sampling and by naive Monte Carlo.
+        explained: the share of the variance that reconstructions explain, and that of principal components; None
+            without training data or means.
+        prior_gap: how many nats a Gaussian fitted to the latents of training data gains over the prior; None without
+            training data, or where the prior is no single density.
         train_elbo: the ELBO on training data; None without training data.
         train_log_marginal: log p(x) on training data, by importance sampling.
         train_inference_gap: log p(x) - ELBO on training data.
@@ -93,6 +98,8 @@ class Measurements:
     log_marginal: LogMarginal | None = None
     inference_gap: Mean | None = None
     estimators: EstimatorComparison | None = None
+    explained: Explained | None = None
+    prior_gap: Mean | None = None
     train_elbo: Mean | None = None
     train_log_marginal: Mean | None = None
     train_inference_gap: Mean | None = None
@@ -127,6 +134,15 @@ class Measurements:
             "bits_per_dimension": self.bits_per_dimension,
             "train_elbo": None if self.train_elbo is None else self.train_elbo.value,
         }
+        if self.explained is not None:
+            values |= {
+                "explained_variance": self.explained.share.value,
+                "explained_variance_standard_error": self.explained.share.standard_error,
+                "explained_variance_pca": self.explained.pca,
+                "pca_components": self.explained.components,
+            }
+        if self.prior_gap is not None:
+            values |= {"prior_gap": self.prior_gap.value, "prior_gap_standard_error": self.prior_gap.standard_error}
         if self.manifold_dimension is not None and self.manifold_dimension.gamma is not None:
             values |= {"gamma": self.manifold_dimension.gamma, "manifold_dimension": self.manifold_dimension.dimension}
         if self.log_marginal is not None and self.log_marginal_mean is not None:
@@ -206,6 +222,11 @@ def measure(
             optional["train_log_marginal"] = mean_of(estimated.log_marginal)
             optional["train_inference_gap"] = mean_of(estimated.log_marginal - of_train["elbo"][:_TRAIN])
     progress("latents")
+    active = _if_defined(active_units, vae, data)
+    if x_train is not None:
+        used = vae.latent_size if active is None else max(1, active.num_active)
+        optional["explained"] = _if_defined(explained_variance, vae, data, train, used, batch_size)
+        optional["prior_gap"] = _if_defined(prior_gap, vae, data, train, seed, batch_size)
     return Measurements(
         n=len(data.x),
         latents=vae.latent_size,
@@ -215,7 +236,7 @@ def measure(
         log_likelihood=mean_of(scores["log_likelihood"]),
         kl=mean_of(scores["kl"]),
         worth_of_latent=mean_of(worth_of_latent(vae, data.rows(slice(_SOME)), seed, batch_size)),
-        active_units=_if_defined(active_units, vae, data),
+        active_units=active,
         kl_per_latent=_if_defined(kl_per_latent, vae, data),
         manifold_dimension=_if_defined(manifold_dimension, vae, data),
         discrete=_if_defined(is_probability_mass, vae, data),
@@ -224,10 +245,10 @@ def measure(
     )
 
 
-def _if_defined(figure: Callable[..., Any], vae: LatentVariableModel, data: Batch) -> Any:
+def _if_defined(figure: Callable[..., Any], vae: LatentVariableModel, data: Batch, *arguments: Any) -> Any:
     """The figure, or None if it is not defined for this model or data."""
     try:
-        return figure(vae, data)
+        return figure(vae, data, *arguments)
     except (DataError, ModelError):
         return None
 

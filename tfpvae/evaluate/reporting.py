@@ -231,6 +231,9 @@ def figures(measured: Measurements) -> list[tuple[str, str]]:
     if measured.log_marginal is not None and measured.log_marginal_mean is not None:
         name = f"log p(x), {measured.log_marginal.samples} importance samples"
         rows.append((name, str(measured.log_marginal_mean)))
+    if measured.explained is not None:
+        of_pca = f"{measured.explained.pca:.3f} by {measured.explained.components} principal components"
+        rows.append(("share of variance explained", f"{measured.explained.share}, {of_pca}"))
     if measured.train_elbo is not None:
         rows.append(("ELBO of training data", str(measured.train_elbo)))
     if measured.bits_per_dimension is not None:
