@@ -203,6 +203,7 @@ def _convolutions_up(z: keras.KerasTensor, event_shape: tuple[int, ...], heads: 
         if level:
             h = _convolution(filters)(h)
     h = _activation(keras.layers.GroupNormalization(GROUPS)(h))
+    h = _activation(_convolution(width // 2)(h))  # Else the grid of the last doubling shows.
     return _convolution(event_shape[2] * heads, kernel_initializer=_small())(h)
 
 

@@ -181,7 +181,7 @@ def test_demo_twice(tmp_path):
             check=True,
         )
         assert f"models/digits/{version}/" in done.stdout
-        first, last = re.search(r"Test ELBO (\S+) -> (\S+) nats", done.stdout).groups()
+        first, last = re.search(r"validation ELBO (\S+) -> (\S+) nats", done.stdout).groups()
         assert float(last) > float(first) + 2
         assert "demo.png" in done.stdout
         assert np.asarray(Image.open(tmp_path / "demo" / "demo.png")).std() > 10
