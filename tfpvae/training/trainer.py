@@ -102,10 +102,11 @@ def train(
     done, history = 0, {}
     if resume and previous.model_path.is_file():
         vae = previous.model(refined=False)
-        done = int(vae.optimizer.iterations) // steps
+        earlier = previous.history()
+        done = min(int(vae.optimizer.iterations) // steps, len(earlier.get("elbo", ())))
         if config.epochs is not None and config.epochs < done:
             raise RunError(f"epochs must be at least {done}, as many as the run has. Received: epochs={config.epochs}")
-        history = {name: values[:done] for name, values in previous.history().items()}
+        history = {name: values[:done] for name, values in earlier.items()}
         vae.optimizer.learning_rate = config.learning_rate
     else:
         vae = build(
