@@ -170,6 +170,7 @@ PRIORS = {
         _prior(lambda P, L, D: D.Independent(D.Laplace(np.zeros(3, np.float32), 1.0), 1)),
         dict.fromkeys(OF_DRAW, f"the prior {NO_UNIFORMS}"),
     ),
+    "FittedMixturePrior": (_prior(lambda P, L, D: _fitted(P.FittedMixturePrior(LATENT, 4))), {}),
     "FlowPrior": (_prior(lambda P, L, D: P.FlowPrior(LATENT, L.RealNVP(3, (4,)))), {}),
     "FlowPrior, masked autoregressive": (
         _prior(lambda P, L, D: P.FlowPrior(LATENT, L.MaskedAutoregressive(2, (4,)))),
@@ -179,6 +180,12 @@ PRIORS = {
     "StandardNormal": (_prior(lambda P, L, D: P.StandardNormal(LATENT)), {}),
     "VampPrior": (_prior(lambda P, L, D: P.VampPrior(4, mean=0.5, stddev=0.5)), {}),
 }
+
+
+def _fitted(prior):
+    rng = np.random.default_rng(3)
+    prior.fit(rng.standard_normal((200, LATENT)) + rng.integers(0, 2, (200, 1)) * 4)
+    return prior
 
 
 def _network(inputs, last, size):
