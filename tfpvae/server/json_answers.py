@@ -73,7 +73,10 @@ def _write_rows(name: str, array: np.ndarray, level: int) -> list[str]:
     shape = array.shape[1:]
     texts = _write_values(name, array, level + len(shape))
     for axis in reversed(range(len(shape))):
-        texts = [f"[{', '.join(group)}]" for group in _groups(texts, len(array), shape, axis)]
+        if shape[axis] == 1:
+            texts = [f"[{text}]" for text in texts]
+        else:
+            texts = [f"[{', '.join(group)}]" for group in _groups(texts, len(array), shape, axis)]
     return texts
 
 

@@ -37,8 +37,12 @@ def format_decimals(values: np.ndarray) -> list[str]:
     """
     flat = values.ravel()
     numbers = flat.tolist()
-    texts = [f"{number:g}" for number in numbers]
-    read_back = np.array([float(text) for text in texts], np.float64).astype(flat.dtype)
+    if not numbers:
+        return []
+    # All in one call, and read in one: one by one they would take most of the time of a small request.
+    line = "%g " * len(numbers) % tuple(numbers)
+    texts = line.split()
+    read_back = np.fromstring(line, np.float64, sep=" ").astype(flat.dtype)
     full = ".9g" if flat.dtype == np.float32 else ".17g"
     for i in np.flatnonzero((read_back != flat) & np.isfinite(flat)).tolist():
         texts[i] = format(numbers[i], full)
