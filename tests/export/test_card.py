@@ -195,6 +195,7 @@ class TestOfAVae:
 
 
 class TestOfOtherModels:
+    @pytest.mark.slow
     def test_labels(self, build_conditional, tmp_path, monkeypatch, only):
         import tfpvae
 

@@ -123,6 +123,7 @@ print(model(np.float32([[1, 2]])).stddev().numpy().tolist())
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_has_what_a_lambda_names(tfpl, tmp_path):
     from tensorflow_probability import distributions as tfd
 

@@ -71,7 +71,7 @@ def gradients(vae, batches) -> np.ndarray:
     return np.stack(found)
 
 
-@pytest.mark.parametrize("k", [None, 2])
+@pytest.mark.parametrize("k", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_mean_over_a_partition_is_the_gradient_of_all_the_data(x, k):
     from tfpvae.objectives import Iwae
 

@@ -404,6 +404,7 @@ class TestGreyValues:
         assert len(caught) == 1
         assert caught[0].filename == __file__
 
+    @pytest.mark.slow
     def test_do_not_warn_again_with_every_epochs_validation(self, build_vae):
         vae = build_vae()
         with warnings.catch_warnings(record=True) as caught:

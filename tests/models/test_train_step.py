@@ -108,6 +108,7 @@ def test_fit_runs_every_network_in_training_mode_and_nothing_else_does(name, cou
     assert runs_in_training(model) == [2 * STEPS] * len(runs_in_training(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["FreeBits", "Iwae", "DReG"])
 def test_every_objective_runs_the_networks_in_training_mode(objective, counting):
     from tfpvae import objectives

@@ -272,6 +272,7 @@ class TestKerasLoops:
         for mine, its in zip(vae.get_weights()[:8], best.get_weights()[:8], strict=True):
             assert mine.shape == its.shape
 
+    @pytest.mark.slow
     def test_a_run_broken_off_is_resumed_where_it_was(self, build_vae, digits, tmp_path: Path):
         import keras
 
@@ -296,7 +297,11 @@ class TestKerasLoops:
 
     @pytest.mark.parametrize(
         "options",
-        [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}],
+        [
+            {"run_eagerly": True},
+            pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+            {"steps_per_execution": 2},
+        ],
         ids=lambda o: next(iter(o)),
     )
     def test_the_way_of_running_changes_nothing(self, options, build_vae, digits):

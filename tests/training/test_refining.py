@@ -81,6 +81,7 @@ def test_where_the_latents_are_the_prior_it_is_not_kept(folder, monkeypatch):
     assert not run.refined_path.exists()
 
 
+@pytest.mark.slow
 def test_a_learned_prior_is_left_alone(tmp_path):
     from tfpvae.training import TrainConfig, train
 

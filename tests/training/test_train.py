@@ -118,6 +118,7 @@ def test_every_prior_has_the_latents(prior):
     assert type(vae.prior).__name__.lower().startswith(prior)
 
 
+@pytest.mark.slow
 def test_same_settings_give_the_same_run(run, tmp_path):
     from tfpvae.training import train
 
@@ -173,6 +174,7 @@ def test_resume_with_other_settings_is_refused(run):
         train(TrainConfig(data="digits", latent=5, epochs=2), run.path, resume=True)
 
 
+@pytest.mark.slow
 def test_overwrite_replaces(copied):
     from tfpvae.training import TrainConfig, train
 
