@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import keras
 
 from tfpvae import layers as tfpl
-from tfpvae.checks import integer
+from tfpvae.checks import integer, positive_integers
 from tfpvae.errors import ModelError
 from tfpvae.layers.independent import IndependentLayer
 
@@ -102,7 +102,7 @@ def networks(
         h = _convolutions_up(h, event_shape, heads, width)
     else:
         h = _last(values * heads)(_dense_down(h, width))
-    if not getattr(likelihood, "interleaved", False):  # All values of a parameter, then all of the next.
+    if heads > 1 and not getattr(likelihood, "interleaved", False):  # All values of a parameter, then all of the next.
         h = keras.layers.Permute((2, 1))(keras.layers.Reshape((values, heads))(h))
     decoder = keras.Model(z if y is None else [z, y], likelihood(keras.layers.Flatten()(h)), name="decoder")
     return Networks(encoder, decoder)
@@ -124,7 +124,7 @@ def _beside(h: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _sizes(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    sizes = tuple(integer(name, size, ModelError, least=1) for size in shape)
+    sizes = positive_integers(name, shape)
     if not sizes:
         raise ModelError(f"{name} must have at least one axis. Received: {name}={shape!r}")
     return sizes

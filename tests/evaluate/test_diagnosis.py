@@ -72,6 +72,15 @@ class TestBaselines:
         assert finding.level == level
         assert ("tfpvae refine" in finding.text) is (level == "alarm")
 
+    def test_one_example_is_not_judged_by_them(self, build_vae, digits):
+        from tfpvae.evaluate import measure
+
+        vae = build_vae()
+        for x, x_train in ((digits.test[:1], digits.train[:9]), (digits.test[:9], digits.train[:1])):
+            measured = measure(vae, x, x_train)
+            assert measured.explained is None
+            assert measured.prior_gap is None
+
     def test_planted_faults_are_found_and_a_model_without_them_is_not_accused(self):
         """A linear Gaussian model with its own posterior, then undertrained, and with latents that miss the prior."""
         import keras

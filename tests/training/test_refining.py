@@ -81,6 +81,16 @@ def test_where_the_latents_are_the_prior_it_is_not_kept(folder, monkeypatch):
     assert not run.refined_path.exists()
 
 
+def test_one_validation_image_decides_nothing(folder, monkeypatch):
+    from tfpvae.training import open_run, refine, refining
+    from tfpvae.training.parts import Parts
+
+    monkeypatch.setattr(refining, "split", lambda images, seed: Parts(np.arange(150), np.array([150])))
+    found = refine(open_run(folder / "run"))
+    assert found.gain > 0
+    assert not found.kept
+
+
 @pytest.mark.slow
 def test_a_learned_prior_is_left_alone(tmp_path):
     from tfpvae.training import TrainConfig, train

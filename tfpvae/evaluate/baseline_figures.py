@@ -51,10 +51,11 @@ def explained_variance(
         batch_size: rows at once.
 
     Raises:
-        ModelError: q or the likelihood has no mean.
+        ModelError: q or the likelihood has no mean, or there are fewer than two rows.
     """
     x = np.asarray(data.x, np.float64).reshape(len(data.x), -1)
-    known = np.asarray(train.x[:_MOST_ROWS], np.float64).reshape(len(train.x[:_MOST_ROWS]), -1)
+    _check_rows(data, train)
+    known = np.asarray(train.x[:_MOST_ROWS], np.float64).reshape(-1, x.shape[1])
     center = known.mean(axis=0)
     try:
         decoded = [_reconstruction(vae, batch) for _, batch in batches(data, vae, batch_size)]
@@ -85,8 +86,9 @@ def prior_gap(vae: LatentVariableModel, data: Batch, train: Batch, seed: int = 0
     or below, a Gaussian finds nothing that the prior lacks.
 
     Raises:
-        ModelError: the prior is given y, or has no density of its own.
+        ModelError: the prior is given y, or has no density of its own, or there are fewer than two rows.
     """
+    _check_rows(data, train)
     prior = vae.prior
     if prior.takes_condition or prior.event_size != vae.latent_size:
         raise ModelError("The prior is no single density of all latents.")
@@ -94,6 +96,11 @@ def prior_gap(vae: LatentVariableModel, data: Batch, train: Batch, seed: int = 0
     z = _latents(vae, data, seed, batch_size)
     fitted = GaussianDensity().fit(known).log_prob(z)
     return mean_of(fitted - np.asarray(prior.distribution().log_prob(tf.constant(z, vae.variable_dtype)), np.float64))
+
+
+def _check_rows(*parts: Batch) -> None:
+    if min(len(part.x) for part in parts) < 2:
+        raise ModelError("One example has no variance, and no standard error.")
 
 
 def _latents(vae: LatentVariableModel, data: Batch, seed: int, batch_size: int) -> np.ndarray:

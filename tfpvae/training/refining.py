@@ -8,7 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from tfpvae.data import ImageData
 from tfpvae.errors import RunError
+from tfpvae.evaluate.rows import mean_of
 from tfpvae.models import VAE
 from tfpvae.priors import FittedMixturePrior, StandardNormal
 from tfpvae.training.evaluation import held_out_dataset
@@ -44,7 +46,9 @@ class Refinement(NamedTuple):
         return f"{text}; samples come from it." if self.kept else f"{text}; N(0, I) stays the prior."
 
 
-def refine(run: Run, say: Callable[[str], None] = lambda line: None) -> Refinement | None:
+def refine(
+    run: Run, say: Callable[[str], None] = lambda line: None, images: ImageData | None = None
+) -> Refinement | None:
     """Fits a mixture of Gaussians to draws of q(z given x), and makes it the prior if the bound rises.
 
     Where the encoder does not fill the prior, samples from the prior show what the decoder has never seen [DW19]. The
@@ -54,6 +58,7 @@ def refine(run: Run, say: Callable[[str], None] = lambda line: None) -> Refineme
     Args:
         run: a run whose prior is N(0, I), so that nothing is lost.
         say: called with a line on what came of it.
+        images: the run's data, if it is loaded.
 
     Returns:
         What came of it, or None for a run whose prior was learned with the networks.
@@ -65,34 +70,36 @@ def refine(run: Run, say: Callable[[str], None] = lambda line: None) -> Refineme
     if not isinstance(vae.prior, StandardNormal):
         say(f"prior        {run.config.prior}, learned with the networks; nothing to refine")
         return None
-    images = run.data()
+    images = run.data() if images is None else images
     parts = split(images, run.config.seed)
     rng = np.random.default_rng(run.config.seed)
     times = min(DRAWS_OF_AN_IMAGE, max(1, MOST_DRAWS // len(parts.train)))
     some = rng.permutation(parts.train)[:MOST_DRAWS]
-    z = np.concatenate(list(_draws(vae, run, images.x_train[some], times, rng)))
+    z = _draws(vae, run, images.x_train[some], times, rng).reshape(-1, vae.latent_size)
     held_out = _draws(vae, run, images.x_train[parts.validation], DRAWS_OF_AN_IMAGE, rng)
 
     before = np.asarray(vae.prior.distribution().log_prob(held_out)).mean(axis=0)
-    best, best_gain = None, np.full(len(before), -math.inf)
+    best, best_gains = None, np.full(len(before), -math.inf)
     for components in COMPONENTS:
         if 2 * components > len(z):
             break
         prior = FittedMixturePrior(vae.latent_size, components)
         prior.fit(z, seed=run.config.seed)
-        gain = np.asarray(prior.distribution().log_prob(held_out)).mean(axis=0) - before
-        if gain.mean() <= best_gain.mean():
+        gains = np.asarray(prior.distribution().log_prob(held_out)).mean(axis=0) - before
+        if gains.mean() <= best_gains.mean():
             break
-        best, best_gain = prior, gain
+        best, best_gains = prior, gains
     if best is None:
         raise RunError(f"{run.path} has too few training images to fit a prior: {len(parts.train)}.")
-    error = float(best_gain.std() / math.sqrt(len(best_gain)))
-    found = Refinement(best.components, float(best_gain.mean()), error, bool(best_gain.mean() > CLEAR * error))
-    run.refined_path.unlink(missing_ok=True)
+    gain, error = mean_of(best_gains)
+    # One validation image has no standard error, and decides nothing.
+    found = Refinement(best.components, gain, error, gain > CLEAR * error)
     if found.kept:
         refined = VAE(vae.encoder, vae.decoder, best, vae.objective)
         refined.compile("adam")
         save_model(refined, run.refined_path)
+    else:
+        run.refined_path.unlink(missing_ok=True)
     say(f"prior        {found}")
     return found
 

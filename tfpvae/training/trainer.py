@@ -144,9 +144,8 @@ def train(
                 save.save()  # The last finite model; the last one saved may be many epochs older.
             raise
         say(stop.summary(history))
-        run.refined_path.unlink(missing_ok=True)  # It was refined from older weights.
     if refine_prior:
-        refine(run, say)
+        refine(run, say, images)
     _draw_pictures(run, run.model(), images)
     return run
 
@@ -176,6 +175,7 @@ class _Save(keras.callbacks.Callback):
         write_json(self.run.path / HISTORY, self.history)
         with self.best.in_place():
             save_model(self.model, self.run.model_path)
+        self.run.refined_path.unlink(missing_ok=True)  # It was refined from older weights.
         self.saved = time.monotonic()
 
 
