@@ -302,7 +302,7 @@ def history(metrics: dict[str, list[float]]) -> Image.Image:
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     titles = {"elbo": "ELBO", "log_likelihood": "log p(x|z)", "kl": "KL(q(z|x) || p(z))"}
     for axes, (metric, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
-        lines = [(metric, "training"), (f"val_{metric}", "test")]
+        lines = [(metric, "training"), (f"val_{metric}", "validation")]
         if metric == "elbo" and "val_log_marginal" in metrics:
             lines.append(("val_log_marginal", "log p(x), held out"))
         for key, label in lines:
